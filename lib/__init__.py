@@ -1,0 +1,1 @@
+"""Measurements behind the report: one module per notebook, plus a few shared ones."""
