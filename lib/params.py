@@ -1,0 +1,302 @@
+"""Every setting of the report, checked before anything runs.
+
+One pydantic model per notebook. The same model is read by the notebook's validation cell
+(:func:`check`), by the runner and by the Snakefile (:func:`resolve`), so a wrong name, type or range
+is refused with the same sentence wherever it is given. ``params/<profile>.yml`` hold the values; the
+literals of a notebook's parameters cell are those of ``default.yml``.
+
+This module imports nothing beyond pydantic and PyYAML: the workflow engine, which lives in an
+environment of its own, reads it too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from lib.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+PROFILES = ("ci", "default", "paper")
+#: Longest run name; longer ones are shortened to a digest so that paths stay usable everywhere.
+MAX_RUN_NAME = 60
+
+
+def _run_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]*", value):
+        raise ValueError("may hold letters, digits and . _ + = - only, and starts with one of the first two")
+    return value
+
+
+RunName = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_run_name)]
+Size = Annotated[int, Field(ge=32, le=512, description="side of an image, pixels")]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1, description="seed of the random generator")]
+
+
+class Chapter(BaseModel):
+    """Settings that every notebook has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    run: RunName = Field("default", description="name of the run; artefacts go to data/runs/<run>/")
+
+
+class Faces(Chapter):
+    """Settings of ``01_faces``."""
+
+    source: str = Field("data/faces/study", min_length=1, description="folder or manifest of faces")
+    size: Size = 112
+    show_identities: int = Field(8, ge=1, le=40, description="rows of the contact sheet")
+    megapixels: float = Field(50, gt=0, le=1000, description="largest image that is decoded")
+    seed: Seed = 0
+
+
+#: Notebook stem -> its model, in the order of the report.
+CHAPTERS: dict[str, type[Chapter]] = {
+    "01_faces": Faces,
+}
+
+
+def _nearest(word: str, known: typing.Iterable[str]) -> str:
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" - did you mean {match[0]!r}?" if match else ""
+
+
+def _allowed(field: Any) -> str:
+    """Allowed values of a pydantic field in words, e.g. ``int, at least 32, at most 512``."""
+    kind = field.annotation
+    options = [kind, *typing.get_args(kind)] if isinstance(kind, types.UnionType) else [kind]
+    words = []
+    for option in options:
+        if typing.get_origin(option) is Literal:
+            words.append("one of " + ", ".join(map(str, typing.get_args(option))))
+        elif option is not kind or not isinstance(kind, types.UnionType):
+            words.append(getattr(option, "__name__", str(option)))
+    text = " or ".join(words)
+    names = {
+        "ge": "at least",
+        "gt": "more than",
+        "le": "at most",
+        "lt": "less than",
+        "min_length": "at least this many characters:",
+        "max_length": "at most this many characters:",
+    }
+    for rule in field.metadata:
+        for name, word in names.items():
+            if getattr(rule, name, None) is not None:
+                text += f", {word} {getattr(rule, name)}"
+    return text
+
+
+def _sentence(chapter: str, model: type[Chapter], error: ValidationError, where: str) -> str:
+    parts = []
+    for item in error.errors():
+        name = str(item["loc"][0]) if item["loc"] else "?"
+        if item["type"] == "extra_forbidden":
+            known = model.model_fields
+            parts.append(
+                f"{chapter} has no parameter {name!r}{_nearest(name, known)}"
+                f" (it has: {', '.join(known)})"
+            )
+        elif name in model.model_fields:
+            reason = item["msg"].removeprefix("Value error, ")
+            parts.append(
+                f"{chapter}: {name} = {item['input']!r} is refused: {reason[0].lower()}{reason[1:]}"
+                f" (allowed: {_allowed(model.model_fields[name])})"
+            )
+        else:
+            parts.append(f"{chapter}: {item['msg']}")
+    return "; ".join(parts) + f" [{where}]."
+
+
+def _model(chapter: str) -> type[Chapter]:
+    if chapter not in CHAPTERS:
+        raise InputError(
+            f"There is no chapter {chapter!r}{_nearest(chapter, CHAPTERS)}; "
+            f"the report has {', '.join(CHAPTERS)}."
+        )
+    return CHAPTERS[chapter]
+
+
+def validate(chapter: str, values: Mapping[str, Any], where: str = "parameters") -> Chapter:
+    """Validated settings of one notebook.
+
+    Parameters
+    ----------
+    chapter : str
+        Notebook stem, e.g. ``"01_faces"``.
+    values : mapping
+        Parameter name -> value; what is missing takes its default.
+    where : str
+        Named in the error, so that the reader knows which file or command to mend.
+
+    Raises
+    ------
+    InputError
+        Unknown chapter or name (the nearest spelling is offered), wrong type or range (the allowed
+        values are given).
+    """
+    model = _model(chapter)
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise InputError(_sentence(chapter, model, error, where)) from None
+
+
+def check(chapter: str, namespace: Mapping[str, Any]) -> Chapter:
+    """Validated settings from a notebook's own namespace (its validation cell).
+
+    Papermill injects an unknown name with a mere message; here every plain value that is no
+    parameter is refused. Call it right after the parameters cell, with ``globals()``.
+
+    Raises
+    ------
+    InputError
+        As :func:`validate`, and for a missing parameter.
+    """
+    plain = (str, int, float, bool, list, dict, tuple, type(None))
+    kernel = {"In", "Out", "exit", "quit"}
+    values = {
+        name: value
+        for name, value in namespace.items()
+        if isinstance(value, plain) and not name.startswith("_") and name not in kernel
+    }
+    missing = [name for name in _model(chapter).model_fields if name not in values]
+    if missing:
+        raise InputError(
+            f"{chapter}: the parameters cell sets no {', '.join(missing)}; "
+            "run the parameters cell first, or restore it from the repository."
+        )
+    return validate(chapter, values, where=f"parameters cell of notebooks/{chapter}.ipynb")
+
+
+def load_profile(profile: str, folder: Path | None = None) -> dict[str, dict[str, Any]]:
+    """Settings of a profile as written in ``params/<profile>.yml``: chapter -> name -> value.
+
+    Raises
+    ------
+    InputError
+        Unknown profile, unreadable YAML, unknown chapter, or a setting that the file leaves out.
+    """
+    folder = folder or ROOT / "params"
+    known = sorted(path.stem for path in folder.glob("*.yml"))
+    if profile not in known:
+        raise InputError(
+            f"There is no profile {profile!r}{_nearest(profile, known)}; "
+            f"params/ has {', '.join(known)}."
+        )
+    path = folder / f"{profile}.yml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        spot = f" near line {line + 1}" if line is not None else ""
+        raise InputError(f"{path} is not readable YAML{spot}; mend it or restore it.") from None
+    if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+        raise InputError(f"{path} must hold one block of 'name: value' lines per notebook.")
+    for chapter in content:
+        _model(chapter)
+    for chapter, model in CHAPTERS.items():
+        absent = set(model.model_fields) - {"run"} - set(content.get(chapter, {}))
+        if absent:
+            raise InputError(f"{path} sets no {', '.join(sorted(absent))} for {chapter}; add it.")
+    return content
+
+
+def parse_set(text: str) -> dict[str, Any]:
+    """``"fill=blur relevance.preset=b_flat"`` -> ``{"fill": "blur", "relevance.preset": "b_flat"}``.
+
+    Values are read as YAML, so ``size=224`` is an integer and ``levels=[1,10]`` a list.
+
+    Raises
+    ------
+    InputError
+        A word without ``=``, or a name given twice.
+    """
+    found: dict[str, Any] = {}
+    for word in text.split():
+        name, equals, value = word.partition("=")
+        if not equals or not name or not value:
+            raise InputError(f'SET="{text}": {word!r} is not name=value; write e.g. SET="size=224".')
+        if name in found:
+            raise InputError(f'SET="{text}" gives {name} twice; keep one.')
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f'SET="{text}": the value of {name} is not readable.') from None
+    return found
+
+
+def _chapters_with(name: str, text: str) -> list[tuple[str, str]]:
+    """(chapter, field) pairs that ``name`` or ``chapter.name`` means."""
+    scope, dot, field = name.rpartition(".")
+    if dot:
+        chapters = [c for c in CHAPTERS if scope in (c, c.partition("_")[2])]
+        if not chapters:
+            short = [c.partition("_")[2] for c in CHAPTERS]
+            raise InputError(
+                f'SET="{text}": there is no chapter {scope!r}{_nearest(scope, short)}; '
+                f"the report has {', '.join(CHAPTERS)}."
+            )
+    else:
+        chapters, field = list(CHAPTERS), name
+    pairs = [(c, field) for c in chapters if field in CHAPTERS[c].model_fields and field != "run"]
+    if not pairs:
+        known = sorted({f for c in chapters for f in CHAPTERS[c].model_fields} - {"run"})
+        raise InputError(
+            f'SET="{text}": no notebook has a parameter {field!r}{_nearest(field, known)}; '
+            f"known: {', '.join(known)}."
+        )
+    return pairs
+
+
+def run_name(profile: str, settings: Mapping[str, Any]) -> str:
+    """Name of a run: the profile, then what departs from it, in a form fit for a folder."""
+    if not settings:
+        return profile
+    words = [f"{k}={v}" for k, v in sorted(settings.items())]
+    plain = "+".join([profile, *(re.sub(r"[^A-Za-z0-9.=-]+", "_", w) for w in words)])
+    if len(plain) <= MAX_RUN_NAME and all(re.fullmatch(r"[A-Za-z0-9._=-]+", w) for w in words):
+        return plain
+    # A digest keeps two values apart that read the same after cleaning.
+    digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:8]
+    return f"{plain[:MAX_RUN_NAME].rstrip('+_=.-')}-{digest}"
+
+
+def resolve(profile: str, set_: str = "", run: str = "") -> tuple[str, dict[str, Chapter]]:
+    """Run name and validated settings of every notebook.
+
+    Parameters
+    ----------
+    profile : str
+        A file of ``params/`` without its ending.
+    set_ : str
+        Departures, ``"name=value chapter.name=value"``; a bare name reaches every notebook that has
+        it.
+    run : str
+        Name of the run; by default made from profile and departures.
+
+    Raises
+    ------
+    InputError
+        See :func:`load_profile`, :func:`parse_set` and :func:`validate`.
+    """
+    content = load_profile(profile)
+    settings = parse_set(set_)
+    values = {chapter: dict(content.get(chapter, {})) for chapter in CHAPTERS}
+    for name, value in settings.items():
+        for chapter, field in _chapters_with(name, set_):
+            values[chapter][field] = value
+    name = run or run_name(profile, settings)
+    where = f"params/{profile}.yml" + (f', SET="{set_}"' if set_ else "")
+    checked = {c: validate(c, {**v, "run": name}, where) for c, v in values.items()}
+    return name, checked
