@@ -1,0 +1,156 @@
+"""One image file, read defensively: what a reader's folder may hold, turned into 8-bit arrays."""
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from lib.errors import InputError
+
+#: Formats that are tried, by Pillow's names; others (EPS, PDF...) may start outside programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+#: File name endings that count as an image.
+SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".pgm", ".ppm")
+)
+#: Largest image that is decoded; a larger one is refused from its header.
+MAX_PIXELS = 50_000_000
+#: Grey level put behind transparent pixels.
+TRANSPARENT = 128
+
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+
+
+def open_image(path, *, max_pixels=MAX_PIXELS, name=None):
+    """Decode one image file into an 8-bit grey or colour Pillow image.
+
+    The orientation written by a camera is applied. 16-bit grey levels are divided by 257,
+    transparent pixels are laid over mid grey (128), CMYK and palettes become RGB. Of a phone's
+    multi-picture JPEG the main picture is taken.
+
+    Parameters
+    ----------
+    path : path-like
+    max_pixels : int
+        Refuse, before decoding, an image whose header announces more.
+    name : str, optional
+        What to call the file in messages; default the path.
+
+    Returns
+    -------
+    image : PIL.Image.Image
+        Mode ``"L"`` or ``"RGB"``.
+    mode : str
+        Pillow's mode of the file as stored, for instance ``"L"``, ``"RGB"``, ``"I;16"``.
+
+    Raises
+    ------
+    InputError
+        Empty, unreadable, truncated, animated or too large a file, or a pixel type without a
+        defined black and white (32-bit integers, floating point).
+    """
+    path = Path(path)
+    name = str(path) if name is None else name
+    try:
+        if path.stat().st_size == 0:
+            raise InputError(f"'{name}' is an empty file (0 bytes): copy it again or remove it.")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                _check_header(image, max_pixels, name)
+                mode = image.mode
+                image.load()
+                return _as_8_bit(ImageOps.exif_transpose(image), name), mode
+    except InputError:
+        raise
+    except Image.DecompressionBombError:
+        raise InputError(_too_large(name, None, max_pixels)) from None
+    except PermissionError:
+        raise InputError(f"'{name}' cannot be opened: no permission to read it.") from None
+    except FileNotFoundError:
+        raise InputError(f"'{name}' does not exist: correct the path.") from None
+    except _BROKEN as error:
+        reason = "it is not an image" if "cannot identify" in str(error) else "broken or truncated"
+        raise InputError(
+            f"'{name}' cannot be read as an image ({reason}): copy it again or remove it; "
+            f"formats read are {', '.join(FORMATS)}."
+        ) from None
+
+
+def _check_header(image, max_pixels, name):
+    width, height = image.size
+    if width * height > max_pixels:
+        raise InputError(_too_large(name, (width, height), max_pixels))
+    # A multi-picture JPEG (format MPO) is one photograph with previews, not an animation.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise InputError(
+            f"'{name}' holds {frames} frames: save the one that counts as a still image."
+        )
+
+
+def _too_large(name, size, max_pixels):
+    found = "far more pixels" if size is None else f"{size[0]} x {size[1]} pixels"
+    return (
+        f"'{name}' has {found}, more than the {max_pixels / 1e6:.4g} million that are decoded: "
+        "make it smaller, or raise max_pixels."
+    )
+
+
+def _as_8_bit(image, name):
+    mode = image.mode
+    if mode.startswith("I;16") or (mode == "I" and image.format == "PNG"):
+        levels = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((levels + 128) // 257).astype(np.uint8))
+    if mode in ("I", "F"):
+        raise InputError(
+            f"'{name}' has 32-bit pixels, whose black and white are not defined: "
+            "save it as an 8- or 16-bit image."
+        )
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        behind = Image.new("RGBA", rgba.size, (TRANSPARENT,) * 3 + (255,))
+        flat = Image.alpha_composite(behind, rgba).convert("RGB")
+        return flat.convert("L") if mode in ("LA", "La", "L") else flat
+    return image.convert("L" if mode in ("1", "L") else "RGB")
+
+
+def fit_square(height, width, size):
+    """Scale and offsets that bring an image into a centred square of ``size`` pixels.
+
+    Returns
+    -------
+    scale, left, top : float
+        A point (x, y) of the image, in pixels, lands on ``(x * scale - left, y * scale - top)``.
+    """
+    scale = size / min(height, width)
+    return scale, (width * scale - size) / 2, (height * scale - size) / 2
+
+
+def to_array(image, size=None, colour=False):
+    """Turn a Pillow image into an array, centre-cropped to a square and resized if asked.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Mode ``"L"`` or ``"RGB"``.
+    size : int, optional
+        Side in pixels: the largest centred square is resized (bicubic, antialiased). None keeps
+        the image as it is.
+    colour : bool
+        Three channels instead of one; a grey image has them equal. Grey from colour is the
+        Rec. 601 luma.
+
+    Returns
+    -------
+    ndarray of uint8, (y, x) or (y, x, 3), 0 to 255
+    """
+    image = image.convert("RGB" if colour else "L")
+    if size is not None and image.size != (size, size):
+        scale, left, top = fit_square(image.height, image.width, size)
+        box = (left / scale, top / scale, (left + size) / scale, (top + size) / scale)
+        image = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    return np.array(image, dtype=np.uint8)
