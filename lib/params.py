@@ -1,9 +1,9 @@
 """Every setting of the report, checked before anything runs.
 
 One pydantic model per notebook. The same model is read by the notebook's validation cell
-(:func:`check`), by the runner and by the Snakefile (:func:`resolve`), so a wrong name, type or range
-is refused with the same sentence wherever it is given. ``params/<profile>.yml`` hold the values; the
-literals of a notebook's parameters cell are those of ``default.yml``.
+(:func:`check`), by the runner and by the Snakefile (:func:`resolve`), so a wrong name, type or
+range is refused with the same sentence wherever it is given. ``params/<profile>.yml`` hold the
+values; the literals of a notebook's parameters cell are those of ``default.yml``.
 
 This module imports nothing beyond pydantic and PyYAML: the workflow engine, which lives in an
 environment of its own, reads it too.
@@ -33,7 +33,9 @@ MAX_RUN_NAME = 60
 
 def _run_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]*", value):
-        raise ValueError("may hold letters, digits and . _ + = - only, and starts with one of the first two")
+        raise ValueError(
+            "may hold letters, digits and . _ + = - only, and starts with one of the first two"
+        )
     return value
 
 
@@ -213,7 +215,7 @@ def load_profile(profile: str, folder: Path | None = None) -> dict[str, dict[str
 
 
 def parse_set(text: str) -> dict[str, Any]:
-    """``"fill=blur relevance.preset=b_flat"`` -> ``{"fill": "blur", "relevance.preset": "b_flat"}``.
+    """Departures from a profile: ``"fill=blur faces.size=64"`` as a mapping name -> value.
 
     Values are read as YAML, so ``size=224`` is an integer and ``levels=[1,10]`` a list.
 
@@ -226,7 +228,9 @@ def parse_set(text: str) -> dict[str, Any]:
     for word in text.split():
         name, equals, value = word.partition("=")
         if not equals or not name or not value:
-            raise InputError(f'SET="{text}": {word!r} is not name=value; write e.g. SET="size=224".')
+            raise InputError(
+                f'SET="{text}": {word!r} is not name=value; write e.g. SET="size=224".'
+            )
         if name in found:
             raise InputError(f'SET="{text}" gives {name} twice; keep one.')
         try:

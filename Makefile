@@ -1,0 +1,51 @@
+# make book  - the report;  make test - every check;  make help - the rest
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help env book chapter test reference bench clean
+
+PROFILE ?= default
+SET ?=
+RUN ?=
+CHAPTER ?=
+export PYTHONNOUSERSITE := 1
+
+PY := .venv/bin/python
+ENGINE := .venv-dag/bin/python
+ANY := $(shell command -v python3.11 2>/dev/null || command -v python3 2>/dev/null)
+
+help:  ## this list
+	@echo "How face-classifying networks decide, measured."
+	@echo
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
+	@echo
+	@echo '  PROFILE=ci|default|paper        which settings (params/*.yml)'
+	@echo '  SET="name=value chapter.name=value"   departures; they make a run of their own name'
+	@echo '  RUN=name                        a name of your own for the run'
+	@echo '  e.g.  make book PROFILE=default SET="size=224"'
+
+env:  ## the two virtual environments (make does this by itself)
+	@test -n "$(ANY)" || { echo "Python 3.11 is needed and no python3 is on the path: install it, then run make again."; exit 1; }
+	@for p in "$(PYTHON)" python3.11 python3; do \
+	  if [ -n "$$p" ] && command -v $$p >/dev/null 2>&1 && $$p -c '' >/dev/null 2>&1; then \
+	    exec $$p scripts/setup_env.py; fi; done; \
+	echo "Python 3.11 is needed and no working Python was found: install it, then run make again."; exit 1
+
+book: env  ## the whole report, from faces to pages
+	@$(ENGINE) scripts/report.py --profile '$(PROFILE)' --set '$(SET)' --run '$(RUN)'
+
+chapter: env  ## one chapter and what it needs: make chapter CHAPTER=01_faces
+	@$(ENGINE) scripts/report.py --profile '$(PROFILE)' --set '$(SET)' --run '$(RUN)' --chapter '$(CHAPTER)'
+
+test: env  ## every check: linter, tests, notebooks, the book (as .ci/run does)
+	@$(PY) scripts/check.py
+
+reference: env  ## make tests/reference/ anew, the notebooks that nbval replays
+	@$(ENGINE) scripts/report.py --profile ci --run reference
+	@$(PY) scripts/make_reference.py
+
+bench: env  ## benchmarks against other packages; writes benchmarks/results.csv
+	@$(PY) -m benchmarks
+
+clean:  ## remove what runs made (environments and weights stay)
+	@rm -rf data/runs book/executed book/_build .snakemake .pytest_cache .ruff_cache
+	@echo "Removed data/runs, book/executed and book/_build."

@@ -1,0 +1,79 @@
+# The report as a graph: one rule per notebook, the book last.
+#
+# `make book` calls this with the run's name and settings in data/runs/<run>/run.json; by hand:
+#   PATH=$PWD/.venv/bin:$PATH .venv-dag/bin/snakemake --cores all --config profile=ci
+# The engine lives in .venv-dag (its dependencies and TensorFlow's exclude each other) and runs the
+# notebooks with the Python of .venv, on this machine or, with a Snakemake profile, as Slurm jobs.
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.utils import min_version
+
+min_version("9.0")
+sys.path.insert(0, workflow.basedir)
+from lib import dependencies, params
+
+RUN, SETTINGS = params.resolve(
+    config.get("profile", "default"), config.get("set", ""), config.get("run", "")
+)
+OUT = f"data/runs/{RUN}"
+
+
+def notebook(stem):
+    """Inputs of a chapter: its notebook, and the modules of lib that it uses.
+
+    lib/params.py is left out: what a notebook takes from it is in the rule's params, and a setting
+    added for one chapter must not re-run the others.
+    """
+    path = f"notebooks/{stem}.ipynb"
+    modules = dependencies.modules_of(Path(path))
+    return [path, *(m for m in modules if m != "lib/params.py")]
+
+
+def settings(stem):
+    """A chapter's settings as YAML: what Papermill injects, and what triggers a new run."""
+    return yaml.safe_dump(SETTINGS[stem].model_dump(mode="json"), sort_keys=True, allow_unicode=True)
+
+
+# The runner writes the notebook under `log:`, which outlives a failed job, and copies it to
+# `output:` last: what failed can be read and is never published.
+RUN_NOTEBOOK = "python -m lib.runner {params.stem} --parameters {params.settings:q}"
+
+
+rule all:
+    default_target: True
+    input:
+        f"book/_build/{RUN}/html/index.html",
+
+
+rule faces:
+    input:
+        notebook("01_faces"),
+    output:
+        table=f"{OUT}/faces.csv",
+        notebook=f"{OUT}/notebooks/01_faces.ipynb",
+    log:
+        notebook=f"{OUT}/logs/01_faces.ipynb",
+    params:
+        stem="01_faces",
+        settings=settings("01_faces"),
+        source=dependencies.state_of(SETTINGS["01_faces"].source),
+    threads: workflow.cores
+    shell:
+        RUN_NOTEBOOK
+
+
+rule book:
+    input:
+        [f"{OUT}/notebooks/{stem}.ipynb" for stem in params.CHAPTERS],
+        dependencies.book_sources(),
+        dependencies.modules_of(Path("lib/publish.py")),
+        "lib/publish.py",
+    output:
+        f"book/_build/{RUN}/html/index.html",
+    params:
+        run=RUN,
+    threads: workflow.cores
+    shell:
+        "python -m lib.publish {params.run:q}"

@@ -1,0 +1,143 @@
+"""Render a run's executed notebooks and the prose into the book: ``python -m lib.publish <run>``.
+
+The pages are assembled in ``book/_build/<run>/source`` and built strictly (every warning is an
+error) beside the published folder, which is replaced only when the build ended well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+
+from lib import dependencies, params, store
+from lib.errors import InputError
+
+#: In committed prose the chapters of the default run; rewritten for a run of another name.
+COMMITTED = "book/executed/default/"
+
+
+def _copy_if_changed(content: bytes, target: Path) -> None:
+    """Write only what differs: Sphinx rebuilds a page when its source's time changes."""
+    if target.is_file() and target.read_bytes() == content:
+        return
+    with store.atomic_path(target) as temporary:
+        temporary.write_bytes(content)
+
+
+def processor() -> str:
+    """Name of the processor, e.g. ``Intel(R) Xeon(R) Processor @ 2.50GHz, 2 cores``."""
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").is_file():
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        name = found.group(1) if found else name
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def footer(notebook: nbformat.NotebookNode, chapter: str, run: str) -> nbformat.NotebookNode:
+    """A last cell that says how the page was made: run, parameters, versions, duration, machine."""
+    record = notebook.metadata["papermill"]
+    rows = [("run", run), ("notebook", f"notebooks/{chapter}.ipynb")]
+    rows += [(f"parameter `{k}`", v) for k, v in record["parameters"].items() if k != "run"]
+    rows += list(store.versions().items())
+    rows += [("duration", f"{record['duration']:.0f} s"), ("machine", processor())]
+    table = "\n".join(f"| {name} | {str(value).replace('|', '/')} |" for name, value in rows)
+    text = f":::{{dropdown}} How this page was made\n| | |\n|---|---|\n{table}\n:::"
+    cell = nbformat.v4.new_markdown_cell(text)
+    cell["id"] = "how-this-page-was-made"
+    return cell
+
+
+def assemble(run: str) -> Path:
+    """Put prose, configuration and executed notebooks of a run together; returns the folder."""
+    source = store.ROOT / "book" / "_build" / run / "source"
+    wanted = set()
+    for name in dependencies.book_sources():
+        content = (store.ROOT / name).read_bytes()
+        if Path(name).suffix in {".md", ".yml"}:
+            content = content.replace(COMMITTED.encode(), f"book/executed/{run}/".encode())
+            content = content.replace(b"executed/default/", f"executed/{run}/".encode())
+        _copy_if_changed(content, source / name)
+        wanted.add(source / name)
+    for chapter in params.CHAPTERS:
+        path = store.run_folder(run) / "notebooks" / f"{chapter}.ipynb"
+        if not path.is_file():
+            raise InputError(f"{path} is missing: run {chapter} first, or `make book`.")
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells.append(footer(notebook, chapter, run))
+        content = nbformat.writes(notebook).encode()
+        for base in (store.ROOT, source):
+            target = base / "book" / "executed" / run / path.name
+            _copy_if_changed(content, target)
+            wanted.add(target)
+    for path in source.rglob("*"):
+        if path.is_file() and path not in wanted:
+            path.unlink()  # a page that the report no longer has
+    return source
+
+
+def build(run: str) -> Path:
+    """Build the book of a run; returns its first page.
+
+    Raises
+    ------
+    InputError
+        A notebook is missing, or Jupyter Book warned or failed (what it said is in the message and
+        in ``book/_build/<run>/build.log``); the book that was there before stays.
+    """
+    source = assemble(run)
+    folder = source.parent
+    log = folder / "build.log"
+    command = [
+        *(str(Path(sys.executable).with_name("jupyter-book")), "build", str(source)),
+        *("--path-output", str(folder / "work"), "-W", "-n", "--keep-going"),
+    ]
+    with log.open("w", encoding="utf-8") as file:
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=store.ROOT)
+    text = log.read_text(encoding="utf-8", errors="replace")
+    if done.returncode:
+        # Sphinx does not warn again about a page it has already read: forget what it read.
+        shutil.rmtree(folder / "work", ignore_errors=True)
+        said = [ln for ln in text.splitlines() if re.search(r"WARNING|ERROR|Error:", ln)]
+        listed = "\n  ".join(dict.fromkeys(said[:12])) or text[-1500:]
+        raise InputError(
+            f"Jupyter Book refused the pages (log: {os.path.relpath(log, store.ROOT)}):\n  {listed}"
+        )
+    made, published = folder / "work" / "_build" / "html", folder / "html"
+    fresh, old = folder / ".html.new", folder / ".html.old"
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)
+    shutil.copytree(made, fresh)
+    if published.exists():
+        published.rename(old)
+    fresh.rename(published)
+    shutil.rmtree(old, ignore_errors=True)
+    return published / "index.html"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m lib.publish", description=__doc__)
+    parser.add_argument("run", help="name of the run, e.g. default")
+    run = parser.parse_args(arguments).run
+    try:
+        print("book: building", flush=True)
+        build(run)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"The book could not be written: {error}; free space and run again.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

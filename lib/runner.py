@@ -1,0 +1,254 @@
+"""Run one notebook with Papermill: ``python -m lib.runner 01_faces --parameters '...'``.
+
+The notebook executes in ``data/runs/<run>/logs/``; only one that ended well is copied to
+``data/runs/<run>/notebooks/``, so a failed notebook is kept for reading and never published. The
+terminal shows the cell, the progress of a long loop inside it and an estimate from the last run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import papermill
+import yaml
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+
+from lib import params, progress, store
+from lib.errors import InputError
+
+#: Process id of the command that started the workflow; when it is gone the notebook stops.
+DRIVER = "FACE_DECISIONS_DRIVER"
+TIMINGS = store.ROOT / ".cache" / "timings.json"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+class Display:
+    """One line of status, redrawn in a terminal and repeated now and then in a log file."""
+
+    def __init__(self, chapter: str, state: Path, expected: list[float]):
+        self.chapter, self.state, self.expected = chapter, state, expected
+        self.cell, self.cells, self.started = 0, 0, time.time()
+        self.durations: list[float] = []
+        self.terminal = sys.stderr.isatty()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+
+    def __enter__(self) -> Display:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self.terminal:
+            sys.stderr.write("\r\x1b[2K")
+
+    def start_cell(self, index: int, cells: int) -> None:
+        now = time.time()
+        if self.durations or self.cell:
+            self.durations[-1] = now - self.started
+        self.cell, self.cells, self.started = index + 1, cells, now
+        self.durations.append(0.0)
+        self.state.unlink(missing_ok=True)
+
+    def end(self) -> None:
+        if self.durations:
+            self.durations[-1] = time.time() - self.started
+
+    def line(self) -> str:
+        """Status in words: chapter, cell, loop, time left."""
+        spent = time.time() - self.started
+        width, share = 20, self.cell / self.cells if self.cells else 0
+        bar = "#" * round(width * share) + "." * (width - round(width * share))
+        text = f"{self.chapter} [{bar}] cell {self.cell} of {self.cells}"
+        left = None
+        if len(self.expected) == self.cells and self.cell:
+            left = max(self.expected[self.cell - 1] - spent, 0) + sum(self.expected[self.cell :])
+        with contextlib.suppress(OSError, ValueError):
+            loop = json.loads(self.state.read_text(encoding="utf-8"))
+            text += f" | {loop['label']} {loop['done']}"
+            if loop["total"]:
+                text += f"/{loop['total']}"
+                if loop["done"]:
+                    rate = (time.time() - loop["start"]) / loop["done"]
+                    later = sum(self.expected[self.cell :]) if self.expected else 0
+                    left = rate * (loop["total"] - loop["done"]) + later
+        text += f" | {_clock(spent)} in this cell"
+        return text + (f", about {_clock(left)} left" if left is not None else "")
+
+    def _loop(self) -> None:
+        driver = int(os.environ.get(DRIVER, 0))
+        said = time.time()
+        while not self._stop.wait(0.5):
+            if driver and not _alive(driver):
+                # Killed from above: the kernel notices that its parent is gone and stops as well.
+                os._exit(1)
+            if self.terminal:
+                columns = shutil.get_terminal_size().columns
+                sys.stderr.write("\r\x1b[2K" + self.line()[: columns - 1])
+                sys.stderr.flush()
+            elif time.time() - said > 20:
+                said = time.time()
+                print(self.line(), file=sys.stderr, flush=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _read_timings() -> dict[str, dict[str, list[float]]]:
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(TIMINGS.read_text(encoding="utf-8"))
+    return {}
+
+
+def _expected(chapter: str, run: str) -> list[float]:
+    """Seconds per cell of the last run of this name, else of the newest run of any name."""
+    known = _read_timings().get(chapter, {})
+    return known.get(run) or (list(known.values())[-1] if known else [])
+
+
+def _remember(chapter: str, run: str, durations: list[float]) -> None:
+    timings = _read_timings()
+    runs = timings.setdefault(chapter, {})
+    runs.pop(run, None)  # the newest comes last
+    runs[run] = [round(d, 2) for d in durations]
+    with contextlib.suppress(InputError), store.atomic_path(TIMINGS) as temporary:
+        temporary.write_text(json.dumps(timings), encoding="utf-8")
+
+
+def execute(chapter: str, values: dict[str, Any]) -> Path:
+    """Execute a chapter's notebook and publish its executed copy.
+
+    Parameters
+    ----------
+    chapter : str
+        Notebook stem.
+    values : dict
+        Parameters, validated here once more.
+
+    Returns
+    -------
+    Path
+        ``data/runs/<run>/notebooks/<chapter>.ipynb``.
+
+    Raises
+    ------
+    InputError
+        The parameters are refused, or a cell failed: the sentence names the cell and the file that
+        holds the partly executed notebook.
+    """
+    settings = params.validate(chapter, values)
+    source = store.ROOT / "notebooks" / f"{chapter}.ipynb"
+    folder = store.run_folder(settings.run)
+    log, output = folder / "logs" / source.name, folder / "notebooks" / source.name
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=log.parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"Cannot write to {folder}: {error.strerror}; free space or make it writable."
+        ) from None
+    expected = _expected(chapter, settings.run)
+    took = f", took {_clock(sum(expected))} last time" if expected else ""
+    print(f"{chapter}: running in {os.path.relpath(folder, store.ROOT)}{took}", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        state = Path(scratch) / "progress.json"
+        os.environ[progress.VARIABLE] = str(state)
+        display = Display(chapter, state, expected)
+
+        class Engine(NBClientEngine):
+            """Papermill's own engine, telling the display which cell starts."""
+
+            @classmethod
+            def execute_managed_notebook(cls, nb_man, kernel_name, **options):
+                begin = nb_man.cell_start
+
+                def cell_start(cell, cell_index=None, **more):
+                    display.start_cell(cell_index or 0, len(nb_man.nb.cells))
+                    return begin(cell, cell_index, **more)
+
+                nb_man.cell_start = cell_start
+                return super().execute_managed_notebook(nb_man, kernel_name, **options)
+
+        papermill_engines.register("display", Engine)
+        start = time.time()
+        try:
+            with display:
+                papermill.execute_notebook(
+                    str(source),
+                    str(log),
+                    parameters=settings.model_dump(mode="json"),
+                    kernel_name="python3",
+                    engine_name="display",
+                    progress_bar=False,
+                    cwd=str(store.ROOT),
+                )
+        except PapermillExecutionError as error:
+            said = str(error.evalue).strip().splitlines()
+            raise InputError(
+                f"{chapter} stopped in cell {error.cell_index + 1}: {error.ename}: "
+                f"{said[0] if said else ''} The partly executed notebook, with the traceback, is "
+                f"{os.path.relpath(log, store.ROOT)}; what was finished before is kept."
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f"{chapter} could not be written to {folder}: {error.strerror}; mend that and run "
+                "again (what was finished before is kept)."
+            ) from None
+        display.end()
+    with store.atomic_path(output) as temporary:
+        shutil.copyfile(log, temporary)
+    _remember(chapter, settings.run, display.durations)
+    print(f"{chapter}: done in {_clock(time.time() - start)}", flush=True)
+    return output
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m lib.runner", description=__doc__)
+    parser.add_argument("chapter", help="notebook stem, e.g. 01_faces")
+    parser.add_argument("--parameters", default="{}", help="YAML mapping of name to value")
+    given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        values = yaml.safe_load(given.parameters)
+        if not isinstance(values, dict):
+            raise InputError("--parameters must be a YAML mapping, e.g. '{size: 112}'.")
+        execute(given.chapter, values)
+    except InputError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\n{given.chapter}: stopped; what was finished before is kept.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""Every check, in the order in which a mistake is found soonest: ``make test`` and the CI call this.
+
+1. the linter;  2. a small run of the whole report, built strictly;  3. the tests;  4. nbval: the
+committed notebooks replayed against ``tests/reference``. The first step that fails ends the run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = ROOT / ".venv" / "bin"
+ENGINE = ROOT / ".venv-dag" / "bin" / "python"
+SOURCES = ["lib", "scripts", "tests", "benchmarks", "notebooks"]
+
+
+def steps() -> list[tuple[str, list[str]]]:
+    """Name and command of each check."""
+    python = str(BIN / "python")
+    notebooks = [str(p) for p in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    references = [str(p) for p in sorted((ROOT / "tests" / "reference").glob("*.ipynb"))]
+    return [
+        ("linter", [str(BIN / "ruff"), "check", "--quiet", *SOURCES]),
+        ("format", [str(BIN / "ruff"), "format", "--quiet", "--check", *SOURCES]),
+        ("notebooks without outputs", [str(BIN / "nbstripout"), "--verify", *notebooks]),
+        ("report", [str(ENGINE), "scripts/report.py", "--profile", "ci"]),
+        ("tests", [python, "-m", "pytest", "-q", "tests"]),
+        (
+            "nbval",
+            [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", *references],
+        ),
+    ]
+
+
+def main() -> int:
+    """Run the checks; returns the exit status of the first that fails, else 0."""
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    environment["PATH"] = f"{BIN}{os.pathsep}{environment.get('PATH', '')}"
+    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    begin = time.time()
+    times = []
+    for name, command in steps():
+        print(f"\n=== {name}", flush=True)
+        start = time.time()
+        status = subprocess.run(command, cwd=ROOT, env=environment).returncode
+        times.append((name, time.time() - start))
+        if status:
+            print(f"\n{name} failed (exit status {status}).", file=sys.stderr)
+            return status
+    print()
+    for name, seconds in times:
+        print(f"{seconds:7.0f} s  {name}")
+    print(f"{time.time() - begin:7.0f} s  in all: every check passed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
