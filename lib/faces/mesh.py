@@ -2,7 +2,8 @@
 
 Every head has the same topology. Quantities that must follow the face through all morphs (part
 labels, paint, hairline, brows) are functions of the *canonical* coordinates: where the same point
-lies on the average young adult, in decimetres, the eyes at y = 7.355 and the crown at y = 8.42.
+lies on the average young adult in head space, in decimetres: mid-eye at (0, 0, .85), crown at
+y = 1.05, tip of the nose at (0, -.35, 1.26), chin at y = -1.1.
 """
 
 import functools
@@ -37,7 +38,7 @@ class HeadMesh:
     canonical : float64 array (n, 3)
         Fine vertices of the average young adult, decimetres.
     neutral : float64 array (v, 3)
-        Base vertices of the average young adult, helpers included.
+        Base vertices of the average young adult in head space, helpers included.
     ear : float64 array (n,), 0..1
         Ear mask.
     """
@@ -179,9 +180,7 @@ def split_corners(corners):
     """Split per-corner values (f, 4, k) the way `catmull_clark` splits faces: (4 f, 4, k)."""
     centre = corners.mean(1)
     middle = (corners + np.roll(corners, -1, 1)) / 2
-    parts = [
-        np.stack([corners[:, k], middle[:, k], centre, middle[:, k - 1]], 1) for k in range(4)
-    ]
+    parts = [np.stack([corners[:, k], middle[:, k], centre, middle[:, k - 1]], 1) for k in range(4)]
     return np.stack(parts, 1).reshape(-1, 4, corners.shape[-1])
 
 
@@ -222,6 +221,11 @@ def average_macro():
     return {**weights, **build}
 
 
+def _mid_eye(points):
+    helpers = load_assets().helpers
+    return (points[helpers["centre_left"]].mean(0) + points[helpers["centre_right"]].mean(0)) / 2
+
+
 @functools.cache
 def load_mesh():
     """Topology, stencil, texture coordinates and canonical shape, computed once per process."""
@@ -233,6 +237,7 @@ def load_mesh():
     vertex_uv = np.zeros((stencil.shape[0], 2))
     vertex_uv[triangles.ravel()] = corner_uv.reshape(-1, 2)
     neutral = apply_morphs(average_macro())
+    neutral = neutral - (_mid_eye(neutral) - np.array([0, 0, AXIS_BEHIND_EYES]))
     canonical = stencil @ neutral[: assets.body_size]
     ear = assets.masks["ears"].sample(vertex_uv).astype(float)
     return HeadMesh(stencil, triangles, corner_uv, vertex_uv, canonical, neutral, ear)
@@ -255,18 +260,16 @@ def head_frame(points):
     scale : float
     """
     assets, mesh = load_assets(), load_mesh()
-    left, right = (points[assets.helpers[f"centre_{s}"]].mean(0) for s in ("left", "right"))
-    eyes = (left + right) / 2
     # The face proper: in front of the ears, between chin and crown.
     base = mesh.neutral[: assets.body_size]
-    face = np.nonzero((base[:, 2] > 0.1) & (base[:, 1] > 6.45))[0]
+    face = np.nonzero((base[:, 2] > -0.2) & (base[:, 1] > -0.95))[0]
 
     def spread(shape):
         part = shape[face]
         return np.sqrt(((part - part.mean(0)) ** 2).sum(1).mean())
 
     scale = spread(base) / spread(points[: assets.body_size])
-    return eyes - np.array([0, 0, AXIS_BEHIND_EYES]) / scale, float(scale)
+    return _mid_eye(points) - np.array([0, 0, AXIS_BEHIND_EYES]) / scale, float(scale)
 
 
 def build_surface(points):

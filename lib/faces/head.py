@@ -1,0 +1,305 @@
+"""A head, ready to be rendered from anywhere: its geometry and how it takes the light."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from lib.errors import InputError
+from lib.faces import hair as hair_module
+from lib.faces import styles
+from lib.faces.assets import load_assets
+from lib.faces.eyes import Eye, build_eye
+from lib.faces.glasses import Glasses, build_glasses
+from lib.faces.identity import Identity
+from lib.faces.light import cast_shadows, compute_transfer, even_directions
+from lib.faces.mesh import (
+    Surface,
+    apply_morphs,
+    build_surface,
+    compute_normals,
+    head_frame,
+    load_mesh,
+    quads_to_triangles,
+    unit,
+)
+from lib.faces.skin import Makeup
+
+# Strands of a full head, directions of shadow maps, their cells, and points strewn over the skin.
+DETAIL = {
+    "full": {"strands": 10_000, "directions": 140, "cells": 208, "strewn": 150_000},
+    "fast": {"strands": 3_200, "directions": 56, "cells": 112, "strewn": 40_000},
+}
+# How far a moved-in mouth shows teeth and tongue: base mesh groups drawn as they are.
+_INNER = ("teeth", "tongue")
+
+
+@dataclass(frozen=True)
+class HairGroup:
+    """Strands of one kind.
+
+    Attributes
+    ----------
+    kind : str
+        "hair", "brow", "lash" or "beard".
+    points : float64 array (n, steps, 3)
+    radius, tint : float64 arrays (n,)
+    side : float64 array (n,)
+        Canonical x of the root.
+    colour : float64 array (3,), linear RGB
+    transfer : float32 array (n * steps, 25)
+    """
+
+    kind: str
+    points: np.ndarray
+    radius: np.ndarray
+    tint: np.ndarray
+    side: np.ndarray
+    colour: np.ndarray
+    transfer: np.ndarray
+
+
+@dataclass(frozen=True)
+class Head:
+    """A built head.
+
+    Attributes
+    ----------
+    identity : lib.faces.identity.Identity
+    surface : lib.faces.mesh.Surface
+        The skin, with expression.
+    transfer : float32 array (n, 25)
+        Light transfer of the skin's vertices.
+    eyes : tuple of two lib.faces.eyes.Eye
+        Left, right.
+    eye_transfer : tuple of two float32 arrays (k, 25)
+    inner_points, inner_normals : float64 arrays (t, 3)
+        Teeth and tongue.
+    inner_triangles : int32 array (s, 3)
+    is_tongue : bool array (s,)
+    strands : tuple of HairGroup
+    glasses : lib.faces.glasses.Glasses or None
+    style : lib.faces.styles.HairStyle or None
+        None for a head without hair.
+    facial_hair : str or None
+    makeup : lib.faces.skin.Makeup
+    expression : dict of str -> float
+    """
+
+    identity: Identity
+    surface: Surface
+    transfer: np.ndarray
+    eyes: tuple
+    eye_transfer: tuple
+    inner_points: np.ndarray
+    inner_normals: np.ndarray
+    inner_triangles: np.ndarray
+    is_tongue: np.ndarray
+    strands: tuple
+    glasses: Glasses | None
+    style: styles.HairStyle | None
+    facial_hair: str | None
+    makeup: Makeup
+    expression: dict
+
+
+def expression_targets(expression):
+    """Shape targets of an expression.
+
+    Parameters
+    ----------
+    expression : mapping of str -> float
+        Face units (`jawOpen`, `mouthSmileLeft`; `mouthSmile` moves both sides), or
+        `expression/...` targets, to weights, mostly 0..1.
+
+    Returns
+    -------
+    dict of str -> float
+
+    Raises
+    ------
+    InputError
+        For a name that is neither.
+    """
+    known = load_assets().targets
+    out = {}
+    for name, weight in (expression or {}).items():
+        found = [n for n in (name, f"unit/{name}") if n in known]
+        found = found[:1] or [
+            n for n in (f"unit/{name}Left", f"unit/{name}Right") if n in known
+        ]
+        if not found:
+            units = sorted(n.removeprefix("unit/") for n in known if n.startswith("unit/"))
+            raise InputError(
+                f"There is no face unit {name!r}: choose among {', '.join(units)}, without Left or "
+                "Right for both sides."
+            )
+        for target in found:
+            out[target] = out.get(target, 0.0) + float(weight)
+    return out
+
+
+def _strew(points, triangles, count, rng):
+    """Points spread evenly over triangles."""
+    corners = points[triangles]
+    area = np.linalg.norm(
+        np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
+    )
+    # One point per equal share of the area: no clumps, no holes.
+    at = (np.arange(count) + rng.random(count)) / count
+    which = np.searchsorted(np.cumsum(area) / area.sum(), at).clip(0, len(area) - 1)
+    root, split = np.sqrt(rng.random(count))[:, None], rng.random(count)[:, None]
+    chosen = corners[which]
+    return (1 - root) * chosen[:, 0] + root * (1 - split) * chosen[:, 1] + root * split * chosen[:, 2]
+
+
+def _lash_strips(points):
+    return points[load_assets().helpers["lashes"]]
+
+
+def _find_style(hair, identity):
+    if hair is None:
+        return None
+    if hair == "own":
+        return identity.hair_style
+    return hair if isinstance(hair, styles.HairStyle) else styles.get_style(hair)
+
+
+def build_head(
+    identity, *, expression=None, hair="own", glasses=None, facial_hair=None, lipstick=0.0,
+    rosy=0.0, lipstick_colour=None, detail="full",
+):  # fmt: skip
+    """Build a head from a person and what is on it.
+
+    Parameters
+    ----------
+    identity : lib.faces.identity.Identity
+    expression : mapping of str -> float, optional
+        See `expression_targets`.
+    hair : "own", None, str or HairStyle
+        The person's own cut, no hair, or another cut.
+    glasses : None, "round", "square" or "oval"
+    facial_hair : None, "stubble", "moustache", "goatee" or "beard"
+    lipstick, rosy : float, 0..1
+    lipstick_colour : tuple of 3 floats, optional
+        Linear RGB.
+    detail : "full" or "fast"
+        `fast` has fewer strands and shadows from fewer directions, for pictures of about 112 px.
+
+    Returns
+    -------
+    Head
+
+    Raises
+    ------
+    InputError
+        For an unknown name or a value out of range.
+    """
+    if detail not in DETAIL:
+        raise InputError(f"There is no detail {detail!r}: choose full or fast.")
+    if facial_hair is not None and facial_hair not in styles.FACIAL_HAIR:
+        raise InputError(
+            f"There is no facial hair {facial_hair!r}: choose {', '.join(styles.FACIAL_HAIR)}."
+        )
+    for name, value in (("lipstick", lipstick), ("rosy", rosy)):
+        if not 0 <= value <= 1:
+            raise InputError(f"{name} must lie between 0 and 1, not {value}.")
+    budget = DETAIL[detail]
+    assets, mesh = load_assets(), load_mesh()
+    targets = expression_targets(expression)
+    style = _find_style(hair, identity)
+
+    rest = apply_morphs(identity.morphs)
+    origin, scale = head_frame(rest)
+    rest = (rest - origin) * scale
+    points = rest.copy()
+    for name, weight in targets.items():
+        index, delta = assets.targets[name]
+        points[index] += weight * scale * delta
+    calm = build_surface(rest)
+    surface = build_surface(points) if targets else calm
+    eyes = tuple(build_eye(points, rest, side) for side in ("left", "right"))
+    frame = build_glasses(calm, [eye.centre for eye in eyes], glasses) if glasses else None
+
+    # Each kind of hair has its own random numbers: glasses or a beard leave the haircut alone.
+    def stream(kind):
+        return np.random.default_rng([identity.seed, 1000 + kind])
+
+    colour = np.array(identity.hair_colour)
+    skin = np.array(identity.skin)
+    brow_colour = np.minimum(colour * 0.75 + 0.05 * skin, 0.13)
+    groups = [("brow", hair_module.grow_brows(surface, identity.brow, stream(1)), brow_colour)]
+    lashes = hair_module.grow_lashes(surface, _lash_strips(points), stream(2))
+    groups.append(("lash", lashes, np.full(3, 0.012)))
+    if style is not None:
+        strands = hair_module.grow_hair(calm, style, stream(0), count=budget["strands"])
+        groups.append(("hair", strands, colour))
+    if facial_hair is not None:
+        beard = hair_module.grow_facial_hair(surface, facial_hair, stream(3))
+        groups.append(("beard", beard, np.minimum(colour * 0.9, 0.16)))
+
+    inner = [assets.helpers[name] for name in _INNER]
+    inner_quads = np.concatenate(inner)
+    inner_triangles = quads_to_triangles(inner_quads)
+    is_tongue = np.concatenate([np.full(len(q), n == "tongue") for n, q in zip(_INNER, inner, strict=True)])
+    inner_points = points
+    inner_normals = compute_normals(inner_points, inner_triangles)
+
+    rng = stream(4)
+    solid = [_strew(surface.points, surface.triangles, budget["strewn"], rng)]
+    solid += [eye.points for eye in eyes]
+    if frame is not None:
+        solid.append(_strew(frame.points, frame.triangles, budget["strewn"] // 10, rng))
+    casting = [s.points for kind, s, _ in groups if kind in ("hair", "beard")]
+    casting = [np.concatenate([p, (p[:, 1:] + p[:, :-1]) / 2], 1).reshape(-1, 3) for p in casting]
+    cells = budget["cells"]
+    maps = cast_shadows(
+        np.concatenate(solid),
+        np.concatenate(casting) if casting else np.zeros((0, 3)),
+        even_directions(budget["directions"]),
+        cells,
+    )
+    # A cell's width bounds how near an occluder can be told from the surface itself.
+    bias = 1.3 * 2 * maps.extent / cells
+    transfer = compute_transfer(
+        maps, surface.points + 0.015 * surface.normals, surface.normals, bias=bias
+    )
+    eye_transfer = tuple(
+        compute_transfer(maps, e.points + 0.01 * e.normals, e.normals, bias=bias, hair_bias=0.08)
+        for e in eyes
+    )
+    tree = cKDTree(surface.points)
+    built = []
+    for kind, strands, tone in groups:
+        flat = strands.points.reshape(-1, 3)
+        root = tree.query(strands.points[:, 0])[1]
+        if kind in ("hair", "beard"):
+            tangents = unit(np.gradient(strands.points, axis=1)).reshape(-1, 3)
+            light = compute_transfer(
+                maps, flat, tangents, strands=True, bias=bias, hair_bias=0.015, absorption=5.5
+            )
+        else:
+            # Short hairs lie in the light of the skin they grow from.
+            light = np.repeat(transfer[root], strands.points.shape[1], axis=0)
+        side = mesh.canonical[root, 0]
+        built.append(
+            HairGroup(kind, strands.points, strands.radius, strands.tint, side, tone, light)
+        )
+    makeup = Makeup(lipstick, rosy, *([] if lipstick_colour is None else [lipstick_colour]))
+    return Head(
+        identity=identity,
+        surface=surface,
+        transfer=transfer,
+        eyes=eyes,
+        eye_transfer=eye_transfer,
+        inner_points=inner_points,
+        inner_normals=inner_normals,
+        inner_triangles=inner_triangles.astype(np.int32),
+        is_tongue=np.concatenate([is_tongue, is_tongue]),
+        strands=tuple(built),
+        glasses=frame,
+        style=style,
+        facial_hair=facial_hair,
+        makeup=makeup,
+        expression=dict(expression or {}),
+    )
