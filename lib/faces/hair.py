@@ -107,27 +107,27 @@ def _azimuth(frame):
 # Azimuth (degrees), height of the hairline above the eyes (dm), share of `front`, of `recede`.
 _LINE = np.array(
     [
-        [0, 0.675, 1.0, 0.05],
-        [10, 0.680, 1.0, 0.20],
+        [0, 0.695, 1.0, 0.05],
+        [10, 0.700, 1.0, 0.20],
         [20, 0.705, 1.0, 0.65],
-        [30, 0.715, 1.0, 1.0],
-        [38, 0.660, 0.9, 1.0],
-        [45, 0.550, 0.7, 0.75],
-        [51, 0.390, 0.4, 0.45],
-        [56, 0.230, 0.2, 0.20],
-        [61, 0.090, 0.0, 0.05],
-        [65, -0.05, 0.0, 0.0],
-        [69, -0.19, 0.0, 0.0],
-        [77, -0.24, 0.0, 0.0],
-        [82, -0.10, 0.0, 0.0],
-        [87, 0.02, 0.0, 0.0],
-        [95, 0.05, 0.0, 0.0],
-        [104, 0.00, 0.0, 0.0],
-        [110, -0.16, 0.0, 0.0],
-        [118, -0.42, 0.0, 0.0],
-        [128, -0.58, 0.0, 0.0],
-        [145, -0.68, 0.0, 0.0],
-        [180, -0.72, 0.0, 0.0],
+        [29, 0.685, 1.0, 1.0],
+        [37, 0.625, 0.9, 1.0],
+        [44, 0.525, 0.7, 0.75],
+        [50, 0.390, 0.4, 0.45],
+        [55, 0.240, 0.2, 0.20],
+        [60, 0.100, 0.0, 0.05],
+        [64, -0.04, 0.0, 0.0],
+        [68, -0.17, 0.0, 0.0],
+        [75, -0.23, 0.0, 0.0],
+        [82, -0.16, 0.0, 0.0],
+        [87, -0.06, 0.0, 0.0],
+        [95, -0.04, 0.0, 0.0],
+        [103, -0.10, 0.0, 0.0],
+        [110, -0.28, 0.0, 0.0],
+        [118, -0.47, 0.0, 0.0],
+        [130, -0.60, 0.0, 0.0],
+        [150, -0.68, 0.0, 0.0],
+        [180, -0.71, 0.0, 0.0],
     ]
 )
 # Height below which hair is left on a bald head, by azimuth.
@@ -279,11 +279,27 @@ class _Scalp:
         area = np.linalg.norm(
             np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1
         )
-        mass = np.cumsum(area * weight[self.triangles].mean(axis=1))
-        pick = np.searchsorted(mass, rng.random(count) * mass[-1], side="right")
-        u, v = np.sqrt(rng.random(count)), rng.random(count)
-        bary = np.stack([1 - u, u * (1 - v), u * v], axis=1)[:, :, None]
-        ids = self.triangles[np.minimum(pick, len(mass) - 1)]
+        # Triangles are drawn by their largest weight and points within them by rejection, so that
+        # the border follows the weight and not the triangles.
+        largest = weight[self.triangles].max(axis=1)
+        mass = np.cumsum(area * largest)
+        if not mass[-1] > 0:
+            raise InputError(
+                "no part of this head bears such hair: check its canonical coordinates."
+            )
+        chosen, barycentric, found = [], [], 0
+        while found < count:
+            pick = np.searchsorted(mass, rng.random(2 * count) * mass[-1], side="right")
+            pick = np.minimum(pick, len(mass) - 1)
+            u, v = np.sqrt(rng.random(2 * count)), rng.random(2 * count)
+            bary = np.stack([1 - u, u * (1 - v), u * v], axis=1)
+            here = (weight[self.triangles[pick]] * bary).sum(axis=1)
+            keep = rng.random(2 * count) * largest[pick] < here
+            chosen.append(self.triangles[pick[keep]])
+            barycentric.append(bary[keep])
+            found += int(keep.sum())
+        ids = np.concatenate(chosen)[:count]
+        bary = np.concatenate(barycentric)[:count, :, None]
         return (
             (self.points[ids] * bary).sum(axis=1),
             _unit((self.normals[ids] * bary).sum(axis=1)),
@@ -293,7 +309,7 @@ class _Scalp:
 
     def root_density(self):
         """Relative number of roots per area at each vertex, 0 to 1."""
-        cover = _smoothstep(-0.05, 0.9, self.height / self.edge)
+        cover = _smoothstep(-0.15, 0.65, self.height / self.edge)
         return cover * (1 - np.clip(4 * self.ear, 0, 1)) * (self.frame[:, 1] > -0.95)
 
 
@@ -308,7 +324,7 @@ def _comb(scalp, style, flow=None, sweep=0.0):
     x, y, z = frame.T
     top = _smoothstep(0.42, 0.86, y)
     zero = np.zeros_like(x)
-    side = np.tanh((x - style.part * top) / 0.07)
+    side = np.tanh((x - style.part * top) / 0.035)
     away = _unit(frame - np.array([0.07 * _side_sign(style.part), 1.0, -0.42]))
     down = np.stack([0.1 * side, zero - 1.0, zero - 0.12], axis=1)
     crown = (_smoothstep(0.05, -0.45, z) * 0.85)[:, None]
@@ -406,9 +422,11 @@ def _grow_main(scalp, style, rng, count, widen):
         start = _unit(start + 0.6 * spread * rng.normal(size=(count, 3)))
         points = _advance(scalp, style, rng, roots, start, length, layer, comb, thick)
         points = _clump(points, lock, guides, style.clumping, stray)
+    if style.cut is not None:
+        points = _cut(points, scalp.shift[1] + style.cut, rng)
     points = _curl(points, style, rng, lock, len(guides))
-    thin = 0.55 + 0.45 * _smoothstep(0, 0.12, height)
-    radius = style.radius * widen * rng.uniform(0.7, 1.3, count) * thin * np.where(stray, 0.6, 1.0)
+    thin = 0.36 + 0.64 * _smoothstep(0.0, 0.9, height / edge)
+    radius = style.radius * widen * rng.uniform(0.7, 1.3, count) * thin * np.where(stray, 0.45, 1.0)
     tint = np.exp(0.15 * rng.normal(size=count) + 0.16 * rng.normal(size=len(guides))[lock])
     return Strands(points, radius, np.clip(tint, 0.45, 1.8))
 
@@ -448,6 +466,23 @@ def _clump(points, lock, guides, amount, stray):
     apart = np.linalg.norm(points[:, -1] - guide[:, -1], axis=1)
     pull = pull * np.clip(1.6 - apart / 0.35, 0, 1)[:, None, None]
     return points + pull * (guide - points)
+
+
+def _cut(points, height, rng):
+    """Shorten strands that hang below a height (dm), as scissors would."""
+    level = height + 0.035 * rng.normal(size=(len(points), 1))
+    steps = points.shape[1]
+    below = points[:, :, 1] < level
+    last = np.where(below.any(axis=1), np.maximum(np.argmax(below, axis=1), 1), steps - 1)
+    rows = np.arange(len(points))
+    above_y, under_y = points[rows, last - 1, 1], points[rows, last, 1]
+    part = np.clip((above_y - level[:, 0]) / np.maximum(above_y - under_y, 1e-6), 0.05, 1)
+    end = np.where(below.any(axis=1), last - 1 + part, steps - 1.0)
+    at = end[:, None] * np.linspace(0, 1, steps)
+    low = np.minimum(at.astype(int), steps - 2)
+    rest = (at - low)[:, :, None]
+    rows = rows[:, None]
+    return points[rows, low] * (1 - rest) + points[rows, low + 1] * rest
 
 
 def _curl(points, style, rng, lock, locks):
@@ -507,13 +542,13 @@ def _grow_tied(scalp, style, rng, roots, normals, layer, comb, thick):
     else:
         start = _unit(outward * 0.9 + np.array([0, -0.35, 0]) + 0.22 * rng.normal(size=(count, 3)))
         length = style.tail * np.exp(0.12 * rng.normal(size=count))
-        loose = replace(style, gravity=0.20, stiffness=0.72, hold=0.0, mess=0.05, clear=0.0)
+        loose = replace(style, gravity=0.20, stiffness=0.72, hold=0.0, mess=0.03, clear=0.0)
         tail = _advance(
             scalp, loose, rng, knot, start, length, layer, np.zeros_like(comb),
             np.full_like(thick, 0.05), steps=13,
         )  # fmt: skip
         lock, guides = _locks(tail[:, -1], rng, 60)
-        tail = _clump(tail, lock, guides, 0.5, np.zeros(count, bool))
+        tail = _clump(tail, lock, guides, 0.65, np.zeros(count, bool))
     return np.concatenate([scalp_part, tail[:, 1:]], axis=1)
 
 
@@ -549,14 +584,14 @@ def _grow_fringe(scalp, style, rng, count, widen):
     edge = np.clip(1 - (np.abs(frame[:, 0]) / style.fringe_width) ** 4, 0.4, 1)
     length = (style.fringe + np.clip(height, 0, 0.3)) * edge
     length = length * np.exp(
-        0.05 * rng.normal(size=count) + 0.07 * rng.normal(size=len(guides))[lock]
+        0.04 * rng.normal(size=count) + 0.035 * rng.normal(size=len(guides))[lock]
     )
     lying = replace(style, gravity=0.14, stiffness=0.55, hold=0.5, mess=0.05)
     layer = rng.random(count) ** 0.7
     points = _advance(
         scalp, lying, rng, roots, start, length, layer, comb, thick, clear=0.0, steps=12
     )
-    points = _clump(points, lock, guides, 0.5, rng.random(count) < 0.05)
+    points = _clump(points, lock, guides, 0.3, rng.random(count) < 0.05)
     radius = style.radius * widen * rng.uniform(0.6, 1.1, count)
     tint = np.exp(0.15 * rng.normal(size=count) + 0.15 * rng.normal(size=len(guides))[lock])
     return Strands(points, radius, np.clip(tint, 0.45, 1.8))

@@ -31,6 +31,8 @@ class HairStyle:
         skin (radial).
     top, side, back : float
         Length in dm on top of the head, above the ears, and at the back of the head.
+    cut : float or None
+        Height in dm above the eyes at which hanging hair is cut off straight.
     nape : float
         Length at the lowest hair of sides and nape as a fraction of `side` and `back`: below 1 a
         fade.
@@ -96,6 +98,7 @@ class HairStyle:
     top: float
     side: float
     back: float
+    cut: float | None = None
     nape: float = 0.6
     variation: float = 0.14
     thickness: float = 0.10
@@ -186,11 +189,11 @@ STYLES = {
     for style in (
         HairStyle(
             "shaved", "whorl", 0.03, 0.025, 0.025, nape=0.6, lift=0.8, thickness=0.01, mess=0.3,
-            density=0.62, radius=0.0075, clumping=0.0,
+            density=0.68, radius=0.0048, clumping=0.0,
         ),
         HairStyle(
             "buzz", "whorl", 0.085, 0.065, 0.06, nape=0.4, lift=0.72, thickness=0.02, mess=0.3,
-            density=0.9, radius=0.0085, clumping=0.1,
+            density=0.9, radius=0.0070, clumping=0.1,
         ),
         HairStyle(
             "crop_side", "side", 0.46, 0.20, 0.24, thickness=0.10, lift=0.22, part=0.30,
@@ -217,8 +220,8 @@ STYLES = {
             hold=0.3, front=0.10, recede=0.24, density=0.72, mess=0.14, radius=0.009,
         ),
         HairStyle(
-            "bald_crown", "whorl", 0.10, 0.15, 0.15, nape=0.4, thickness=0.035, lift=0.22,
-            hold=0.4, crown=1.0, front=0.20, density=0.62, mess=0.14, radius=0.0085,
+            "bald_crown", "whorl", 0.14, 0.20, 0.20, nape=0.5, thickness=0.04, lift=0.16,
+            hold=0.5, crown=1.0, front=0.20, density=0.70, mess=0.10, radius=0.0070,
         ),
         HairStyle(
             "afro_short", "radial", 0.13, 0.09, 0.09, nape=0.45, thickness=0.04, lift=0.9,
@@ -246,20 +249,22 @@ STYLES = {
             fringe_sweep=-0.8, clumps=220, clumping=0.5,
         ),
         HairStyle(
-            "medium", "curtain", 0.95, 0.80, 0.75, thickness=0.12, lift=0.22, mess=0.10,
-            wave=0.02, wavelength=0.9, part=0.16, **(_LONG | dict(gravity=0.22, nape=0.8)),
+            "medium", "curtain", 1.35, 1.10, 1.0, cut=-0.58, thickness=0.13, lift=0.20,
+            mess=0.08, wave=0.02, wavelength=0.9, part=0.16, clumping=0.45,
+            **(_LONG | dict(gravity=0.22, nape=0.8)),
         ),
         HairStyle(
-            "bob", "curtain", 1.62, 1.22, 0.95, thickness=0.13, lift=0.18, mess=0.06, part=0.22,
-            clumping=0.30, **(_LONG | dict(variation=0.05)),
+            "bob", "curtain", 2.1, 1.7, 1.4, cut=-0.92, thickness=0.13, lift=0.18,
+            mess=0.06, part=0.22, clumping=0.30, **(_LONG | dict(variation=0.05)),
         ),
         HairStyle(
-            "bob_fringe", "curtain", 1.62, 1.22, 0.95, thickness=0.13, lift=0.18, mess=0.06,
-            fringe=0.50, fringe_width=0.50, clumping=0.30, **(_LONG | dict(variation=0.05)),
+            "bob_fringe", "curtain", 2.1, 1.7, 1.4, cut=-0.85, thickness=0.13, lift=0.18,
+            mess=0.06, fringe=0.52, fringe_width=0.58, clumping=0.30,
+            **(_LONG | dict(variation=0.05)),
         ),
         HairStyle(
-            "long_straight", "curtain", 2.9, 2.4, 2.1, thickness=0.11, lift=0.16, mess=0.06,
-            part=0.05, **_LONG,
+            "long_straight", "curtain", 3.4, 2.9, 2.7, cut=-1.75, thickness=0.11, lift=0.16,
+            mess=0.06, part=0.05, **_LONG,
         ),
         HairStyle(
             "long_wavy", "curtain", 2.6, 2.2, 1.9, thickness=0.17, lift=0.20, mess=0.10,
@@ -451,6 +456,7 @@ def vary_style(rng, style, male=0.5, age=0.3, texture="straight"):
         back=style.back * scale * float(np.exp(0.10 * rng.normal())),
         thickness=style.thickness * float(np.exp(0.22 * rng.normal())),
         part=mirror * part,
+        cut=None if style.cut is None else style.cut + 0.14 * float(rng.normal()),
         fringe=style.fringe * float(np.exp(0.12 * rng.normal())),
         fringe_sweep=mirror * style.fringe_sweep
         + (0.35 * float(rng.normal()) if style.fringe and not style.fringe_sweep else 0.0),
