@@ -37,7 +37,8 @@ def settings(stem):
 
 
 # The runner writes the notebook under `log:`, which outlives a failed job, and copies it to
-# `output:` last: what failed can be read and is never published.
+# `output:` last: what failed can be read and is never published. `update()` keeps what an earlier run
+# made until it is replaced; by itself the engine deletes outputs before it starts a job.
 RUN_NOTEBOOK = "python -m lib.runner {params.stem} --parameters {params.settings:q}"
 
 
@@ -51,8 +52,8 @@ rule faces:
     input:
         notebook("01_faces"),
     output:
-        table=f"{OUT}/faces.csv",
-        notebook=f"{OUT}/notebooks/01_faces.ipynb",
+        update(f"{OUT}/faces.csv"),
+        update(f"{OUT}/notebooks/01_faces.ipynb"),
     log:
         notebook=f"{OUT}/logs/01_faces.ipynb",
     params:
@@ -71,7 +72,7 @@ rule book:
         dependencies.modules_of(Path("lib/publish.py")),
         "lib/publish.py",
     output:
-        f"book/_build/{RUN}/html/index.html",
+        update(f"book/_build/{RUN}/html/index.html"),
     params:
         run=RUN,
     threads: workflow.cores

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -28,8 +29,8 @@ from papermill.exceptions import PapermillExecutionError
 from lib import params, progress, store
 from lib.errors import InputError
 
-#: Process id of the command that started the workflow; when it is gone the notebook stops.
-DRIVER = "FACE_DECISIONS_DRIVER"
+#: Names the lock file that the command which started the workflow holds for as long as it lives.
+LOCK = "FACE_DECISIONS_LOCK"
 TIMINGS = store.ROOT / ".cache" / "timings.json"
 
 
@@ -94,10 +95,10 @@ class Display:
         return text + (f", about {_clock(left)} left" if left is not None else "")
 
     def _loop(self) -> None:
-        driver = int(os.environ.get(DRIVER, 0))
+        lock = os.environ.get(LOCK)
         said = time.time()
         while not self._stop.wait(0.5):
-            if driver and not _alive(driver):
+            if lock and not _held(lock):
                 # Killed from above: the kernel notices that its parent is gone and stops as well.
                 os._exit(1)
             if self.terminal:
@@ -109,14 +110,16 @@ class Display:
                 print(self.line(), file=sys.stderr, flush=True)
 
 
-def _alive(pid: int) -> bool:
+def _held(path: str) -> bool:
+    """Whether some process holds the lock; the system frees it however that process ends."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+        with open(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    return True
+    except OSError:
+        return True  # not to be asked here (another machine's disk): go on
+    return False
 
 
 def _read_timings() -> dict[str, dict[str, list[float]]]:

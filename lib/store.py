@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
@@ -198,12 +199,11 @@ def save_dataset(data: xr.Dataset, path: str | os.PathLike, made: Mapping[str, A
         if variable.ndim and np.issubdtype(variable.dtype, np.number)
     }
     with atomic_path(path) as temporary:
-        try:
-            data.to_netcdf(temporary, engine="h5netcdf", encoding=packed)
-        except RuntimeError as error:  # HDF5 reports a full disk without errno on some calls
-            if "errno = 28" in str(error):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-            raise
+        # HDF5 brings the whole process down when the disk fills up under it, so ask for the room of
+        # the uncompressed arrays before it starts.
+        if shutil.disk_usage(temporary).free < data.nbytes + 65536:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        data.to_netcdf(temporary, engine="h5netcdf", encoding=packed)
     return path
 
 

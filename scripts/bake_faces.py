@@ -187,7 +187,9 @@ def main():
     np.savez_compressed(options.out, **arrays)
     size = options.out.stat().st_size
     print(f"{options.out}: {len(arrays['target_names'])} targets over {len(arrays['points'])}")
-    print(f"vertices, {size / 1e6:.2f} MB, sha256 {hashlib.sha256(options.out.read_bytes()).hexdigest()}")
+    print(
+        f"vertices, {size / 1e6:.2f} MB, sha256 {hashlib.sha256(options.out.read_bytes()).hexdigest()}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every check, in the order in which a mistake is found soonest: ``make test`` and the CI call this.
+"""Every check, in the order in which a mistake is found soonest: what ``make test`` runs.
 
 1. the linter;  2. a small run of the whole report, built strictly;  3. the tests;  4. nbval: the
 committed notebooks replayed against ``tests/reference``. The first step that fails ends the run.

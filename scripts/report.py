@@ -22,6 +22,8 @@ sys.path.insert(0, str(ROOT))
 from lib import params  # noqa: E402
 from lib.errors import InputError  # noqa: E402
 
+LOCK = ROOT / ".cache" / "report.lock"
+
 
 def _write_record(folder: Path, record: dict[str, str]) -> Path:
     """Keep what was asked for beside the run; unchanged content keeps its time of change."""
@@ -43,12 +45,11 @@ def _write_record(folder: Path, record: dict[str, str]) -> Path:
 
 def _lock() -> object:
     """One workflow at a time in one copy; the system frees it when the process dies."""
-    path = ROOT / ".cache" / "report.lock"
     try:
-        path.parent.mkdir(exist_ok=True)
-        file = path.open("a+")
+        LOCK.parent.mkdir(exist_ok=True)
+        file = LOCK.open("a+")
     except OSError as error:
-        raise InputError(f"Cannot write to {path.parent}: {error.strerror}.") from None
+        raise InputError(f"Cannot write to {LOCK.parent}: {error.strerror}.") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -66,7 +67,7 @@ def _lock() -> object:
 def _environment() -> dict[str, str]:
     environment = dict(os.environ)
     environment["PATH"] = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{environment.get('PATH', '')}"
-    environment["FACE_DECISIONS_DRIVER"] = str(os.getpid())
+    environment["FACE_DECISIONS_LOCK"] = str(LOCK)
     environment["PYTHONPATH"] = str(ROOT)
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Settings of a reader's own Jupyter must not reach the kernels of the report.
@@ -91,7 +92,7 @@ def build(profile: str, set_: str, run: str, chapter: str) -> int:
         *("--configfile", str(record), "--cores", "all"),
         *("--nolock", "--rerun-incomplete", "--keep-going"),
         *("--max-checksum-file-size", "100000000"),
-        *("--quiet", "rules", "host", "reason"),
+        *("--quiet", "all", "--"),
         target,
     ]
     print(f"Run {name!r}: settings checked, {len(params.CHAPTERS)} chapters", flush=True)

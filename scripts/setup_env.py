@@ -3,7 +3,8 @@
 ``.venv`` holds the science stack (requirements.lock), ``.venv-dag`` the workflow engine
 (requirements-dag.lock); their dependencies exclude each other. With ``uv`` on the path it installs,
 otherwise ``venv`` and ``pip``. Nothing happens when the lock files have not changed. Standard
-library only, and written for any Python 3, so that a wrong version gets a sentence and not a syntax error.
+library only, and written for any Python 3, so that a wrong version gets a sentence and not a
+syntax error.
 """
 
 import fcntl

@@ -1,0 +1,41 @@
+"""Fixtures that several test modules share."""
+
+import os
+from pathlib import Path
+
+# Before anything imports TensorFlow: its start-up notices are no test output.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+def write_faces(folder: Path, identities=("anna", "björn"), views=(-45, 0, 45), side=64) -> Path:
+    """A folder per identity with one image per view: seeded blobs, enough to be told apart."""
+    generator = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side] / side - 0.5
+    for identity in identities:
+        centre = generator.uniform(-0.2, 0.2, 2)
+        (folder / identity).mkdir(parents=True)
+        for view in views:
+            bump = np.exp(-((x - centre[0] - view / 400) ** 2 + (y - centre[1]) ** 2) / 0.05)
+            picture = (60 + 120 * bump + generator.normal(0, 4, bump.shape)).clip(0, 255)
+            path = folder / identity / f"yaw{view:+04d}.png"
+            Image.fromarray(picture.astype(np.uint8)).save(path)
+    return folder
+
+
+@pytest.fixture
+def faces_folder(tmp_path) -> Path:
+    """Six images of two people, one with a name outside ASCII."""
+    return write_faces(tmp_path / "faces")

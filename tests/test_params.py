@@ -1,0 +1,100 @@
+"""Settings: what is refused, and what the refusal says."""
+
+import ast
+import json
+
+import pytest
+import yaml
+
+from lib import params
+from lib.errors import InputError
+
+
+def refused(*arguments) -> str:
+    with pytest.raises(InputError) as caught:
+        params.resolve(*arguments)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("profile", params.PROFILES)
+def test_every_profile_resolves_and_names_its_run(profile):
+    run, settings = params.resolve(profile)
+    assert run == profile
+    assert list(settings) == list(params.CHAPTERS)
+    assert all(s.run == profile for s in settings.values())
+
+
+def test_a_departure_reaches_the_setting_and_gets_a_name_of_its_own():
+    run, settings = params.resolve("default", "faces.size=64 seed=3")
+    assert (settings["01_faces"].size, settings["01_faces"].seed) == (64, 3)
+    assert run == "default+faces.size=64+seed=3"
+    assert params.resolve("default", "seed=3 faces.size=64")[0] == run
+
+
+def test_values_that_read_alike_after_cleaning_get_different_runs():
+    one, two = (params.run_name("default", {"source": s}) for s in ("/data/a b", "/data/a_b"))
+    assert one != two
+    assert all("/" not in name and " " not in name for name in (one, two))
+    assert len(params.run_name("default", {"source": "x" * 500})) <= params.MAX_RUN_NAME + 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("defualt",), ["'default'", "ci, default, paper"]),
+        (("default", "sise=64"), ["'sise'", "'size'"]),
+        (("default", "facse.size=64"), ["'faces'"]),
+        (("default", "size=3"), ["size = 3", "at least 32", "at most 512"]),
+        (("default", "size=big"), ["size = 'big'", "int"]),
+        (("default", "size"), ["name=value"]),
+        (("default", "size=64 size=65"), ["twice"]),
+        (("default", "run=mine"), ["'run'"]),
+        (("default", "", "../out"), ["run = '../out'", "letters, digits"]),
+        (("default", "seed=-1"), ["seed = -1", "at least 0"]),
+    ],
+)
+def test_a_mistake_gets_one_sentence_with_what_is_allowed(arguments, words):
+    message = refused(*arguments)
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("01_faces: [1, 2", "YAML"),
+        ("- a\n- b\n", "name: value"),
+        ("01_face:\n  size: 1\n", "'01_faces'"),
+        ("01_faces:\n  size: 112\n", "sets no"),
+    ],
+)
+def test_a_damaged_profile_is_named(tmp_path, text, word):
+    (tmp_path / "mine.yml").write_text(text)
+    with pytest.raises(InputError, match=word):
+        params.load_profile("mine", tmp_path)
+
+
+def test_the_validation_cell_refuses_a_name_that_no_parameter_has():
+    namespace = {**params.Faces().model_dump(), "_private": 1, "In": [], "np": json}
+    assert params.check("01_faces", namespace).size == 112
+    with pytest.raises(InputError, match=r"'sizes' - did you mean 'size'\?"):
+        params.check("01_faces", {**namespace, "sizes": 3})
+    del namespace["seed"]
+    with pytest.raises(InputError, match="sets no seed"):
+        params.check("01_faces", namespace)
+
+
+@pytest.mark.parametrize("chapter", params.CHAPTERS)
+def test_the_parameters_cell_is_the_default_profile(root, chapter):
+    notebook = json.loads((root / "notebooks" / f"{chapter}.ipynb").read_text())
+    tagged = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    lines = "".join(tagged[0]["source"])
+    literals = {
+        node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(lines).body
+    }
+    profile = yaml.safe_load((root / "params" / "default.yml").read_text())[chapter]
+    assert literals == {"run": "default", **profile}
+    # a unit or meaning in each line's comment, which may not hold '=': papermill would miss the line
+    comments = [line.partition("#")[2] for line in lines.splitlines()]
+    assert all(c.strip() and "=" not in c for c in comments)

@@ -1,0 +1,107 @@
+"""Artefacts: whole or not at all, the same bytes twice, and a sentence when one is missing."""
+
+import os
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from lib import store
+from lib.errors import InputError
+
+MADE = {"chapter": "99_test", "parameters": {"seed": 1}, "inputs": {}, "versions": {}}
+
+
+def dataset() -> xr.Dataset:
+    maps = np.random.default_rng(0).normal(size=(3, 4, 5)).astype("float32")
+    return xr.Dataset({"maps": (("model", "y", "x"), maps)}, {"model": ["a", "b", "ç"]})
+
+
+def test_arrays_come_back_with_names_and_provenance(tmp_path):
+    path = store.save_dataset(dataset(), tmp_path / "maps.nc", MADE)
+    with store.load_dataset(path, made_by="99_test", schema={"maps": ("model", "y", "x")}) as back:
+        xr.testing.assert_identical(back.drop_attrs(), dataset())
+        assert store.provenance_of(back) == MADE
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path):
+    paths = [store.save_dataset(dataset(), tmp_path / n, MADE) for n in ("a.nc", "b.nc")]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    table = pd.DataFrame({"x": [0.1, 2.0], "name": ["é", "b"]})
+    csv = [store.save_table(table, tmp_path / n, MADE) for n in ("a.csv", "b.csv")]
+    assert csv[0].read_bytes() == csv[1].read_bytes() == "x,name\n0.1,é\n2,b\n".encode()
+    assert store.provenance_of(csv[0]) == MADE
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), store.atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["table.csv"]
+
+
+@pytest.mark.parametrize("load", [store.load_table, store.load_dataset])
+def test_a_missing_artefact_names_the_step_that_makes_it(tmp_path, load):
+    with pytest.raises(InputError, match="missing: run 03_relevance first, or `make book`"):
+        load(tmp_path / "maps.nc", made_by="03_relevance")
+
+
+def test_what_does_not_fit_the_schema_is_refused(tmp_path):
+    path = store.save_dataset(dataset(), tmp_path / "maps.nc", MADE)
+    for schema, word in [({"other": ("y",)}, "no array 'other'"), ({"maps": ("y", "x")}, "dimens")]:
+        with pytest.raises(InputError, match=word):
+            store.load_dataset(path, made_by="99_test", schema=schema)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match="damaged"):
+        store.load_dataset(path, made_by="99_test")
+    table = store.save_table(pd.DataFrame({"a": [1]}), tmp_path / "t.csv", MADE)
+    with pytest.raises(InputError, match="no column b"):
+        store.load_table(table, made_by="99_test", columns=["a", "b"])
+    table.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not a readable CSV"):
+        store.load_table(table, made_by="99_test")
+
+
+def test_provenance_hashes_inputs(tmp_path):
+    (tmp_path / "in.txt").write_bytes(b"abc")
+    made = store.provenance("99_test", {"b": 1}, [tmp_path / "in.txt"])
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of b"abc", FIPS 180
+    assert list(made["inputs"].values()) == [known]
+    assert made["versions"]["numpy"] == np.__version__
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB; needs the right to mount."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_gets_a_sentence_and_keeps_the_old_file(small_disk):
+    path = small_disk / "table.csv"
+    path.write_text("old")
+    table = pd.DataFrame({"x": np.arange(50_000)})
+    with pytest.raises(InputError, match="the disk is full"):
+        store.save_table(table, path, MADE)
+    big = xr.Dataset({"maps": ("x", np.random.default_rng(0).normal(size=60_000))})
+    with pytest.raises(InputError, match="the disk is full"):
+        store.save_dataset(big, small_disk / "maps.nc", MADE)
+    assert path.read_text() == "old"
+    assert sorted(p.suffix for p in small_disk.iterdir()) == [".csv", ".json"]
+
+
+def test_a_read_only_folder_gets_a_sentence(small_disk):
+    remount = ["mount", "-o", "remount,ro", str(small_disk)]
+    subprocess.run(remount, check=True)
+    with pytest.raises(InputError, match="read-only"):
+        store.save_table(pd.DataFrame({"a": [1]}), small_disk / "t.csv", MADE)

@@ -1,0 +1,263 @@
+"""The workflow as a reader uses it, in a copy of the repository: what runs again, what a failure, a
+kill, a full disk leave behind. Every case ends with the same bytes as an undisturbed run."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, write_faces
+
+CHAPTER = "01_faces"
+RUN = "mine"
+
+
+def copy_repository(target: Path) -> Path:
+    """The repository's own files without the images, with the environments linked in."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout
+    for name in names.decode().split("\0"):
+        source = ROOT / name
+        if not name or name.startswith("data/") or not source.is_file():
+            continue
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target / name)
+    for environment in (".venv", ".venv-dag"):
+        (target / environment).symlink_to(ROOT / environment)
+    return target
+
+
+def command(repository: Path, *extra: str, run: str = RUN) -> list[str]:
+    return [
+        *(str(repository / ".venv-dag" / "bin" / "python"), "scripts/report.py"),
+        *("--profile", "ci", "--set", f"source={repository / 'faces'}", "--run", run),
+        *("--chapter", CHAPTER, *extra),
+    ]
+
+
+def start(repository: Path, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        command(repository, **options),
+        cwd=repository,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def carry_out(repository: Path, **options) -> tuple[int, str]:
+    process = start(repository, **options)
+    said, _ = process.communicate(timeout=300)
+    return process.returncode, said
+
+
+def artefacts(repository: Path, run: str = RUN) -> dict[str, str]:
+    """Digests of what a run made for later chapters (executed notebooks hold their times)."""
+    folder = repository / "data" / "runs" / run
+    found = [
+        p for p in folder.rglob("*") if p.is_file() and p.parts[-2] not in {"logs", "notebooks"}
+    ]
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in found
+        if p.name != "workflow.log"
+    }
+
+
+def executed(repository: Path) -> Path:
+    return repository / "data" / "runs" / RUN / "notebooks" / f"{CHAPTER}.ipynb"
+
+
+def wait_for_kernel(repository: Path, process: subprocess.Popen) -> None:
+    """Until the notebook is under way: its log copy is there, its table is not."""
+    log = repository / "data" / "runs" / RUN / "logs" / f"{CHAPTER}.ipynb"
+    deadline = time.time() + 120
+    while time.time() < deadline and process.poll() is None:
+        if log.is_file() and '"status": "running"' in log.read_text(encoding="utf-8"):
+            return
+        time.sleep(0.02)
+    pytest.fail("the notebook never started")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    folder = copy_repository(tmp_path_factory.mktemp("clone"))
+    write_faces(folder / "faces")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(repository):
+    """Digests of a run that nothing disturbed."""
+    status, said = carry_out(repository)
+    assert status == 0, said
+    return artefacts(repository)
+
+
+@pytest.fixture
+def fresh(repository, undisturbed):
+    """No trace of the run, as before its first time."""
+    shutil.rmtree(repository / "data" / "runs" / RUN, ignore_errors=True)
+    return repository
+
+
+def test_what_a_mistaken_setting_says_and_that_nothing_ran(repository):
+    wrong = command(repository)
+    wrong[wrong.index("--set") + 1] = "sise=64"
+    done = subprocess.run(wrong, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "'sise' - did you mean 'size'" in done.stderr
+    assert "Traceback" not in done.stderr
+    unknown = [*wrong[:-1], "01_face"]
+    unknown[unknown.index("--set") + 1] = ""
+    done = subprocess.run(unknown, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "did you mean '01_faces'" in done.stderr
+
+
+def test_only_what_changed_runs_again(repository, undisturbed):
+    """In this order, each on top of the one before: nothing, unused module, used module, input."""
+
+    def runs_again() -> bool:
+        before = executed(repository).stat().st_mtime_ns if executed(repository).exists() else 0
+        status, said = carry_out(repository)
+        assert status == 0, said
+        return executed(repository).stat().st_mtime_ns != before
+
+    if not executed(repository).exists():
+        assert runs_again()
+    assert not runs_again()
+    (repository / "lib" / "unused.py").write_text('"""Used by no notebook."""\n')
+    assert not runs_again()
+    module = repository / "lib" / "faces" / "dataset.py"
+    module.touch()
+    assert not runs_again(), "a mere touch"
+    text = module.read_text()
+    module.write_text(text + "\n# changed\n")
+    assert runs_again()
+    assert artefacts(repository) == undisturbed
+    module.write_text(text)
+    picture = repository / "faces" / "anna" / "yaw+000.png"
+    content = picture.read_bytes()
+    picture.write_bytes((repository / "faces" / "anna" / "yaw+045.png").read_bytes())
+    assert runs_again()
+    assert artefacts(repository) != undisturbed
+    picture.write_bytes(content)
+    assert runs_again()
+    assert artefacts(repository) == undisturbed
+
+
+def test_another_setting_is_another_run_and_leaves_the_first_alone(repository, undisturbed):
+    if not executed(repository).exists():
+        carry_out(repository)
+    before = {p: p.stat().st_mtime_ns for p in (repository / "data/runs" / RUN).rglob("*.csv")}
+    other = command(repository, run="")
+    other[other.index("--set") + 1] += " size=48"
+    done = subprocess.run(other, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    names = {p.name for p in (repository / "data" / "runs").iterdir()}
+    assert len(names - {RUN}) == 1
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+def test_a_failed_notebook_is_kept_for_reading_and_never_published(repository, undisturbed):
+    if not executed(repository).exists():
+        carry_out(repository)
+    published = executed(repository).read_bytes()
+    broken = repository / "faces" / "anna" / "yaw+015.png"
+    broken.write_bytes((repository / "faces" / "anna" / "yaw+000.png").read_bytes()[:300])
+    try:
+        status, said = carry_out(repository)
+    finally:
+        broken.unlink()
+    assert status == 1
+    assert "yaw+015.png' cannot be read" in said
+    where = f"data/runs/{RUN}/logs/{CHAPTER}.ipynb"
+    assert where in said
+    cells = json.loads((repository / where).read_text())["cells"]
+    errors = [o for c in cells for o in c.get("outputs", []) if o["output_type"] == "error"]
+    assert [e["ename"] for e in errors] == ["InputError"]
+    assert executed(repository).read_bytes() == published
+    assert artefacts(repository) == undisturbed
+    status, said = carry_out(repository)
+    assert status == 0, said
+    assert artefacts(repository) == undisturbed
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_after_an_interruption_the_same_command_completes(fresh, undisturbed, how):
+    process = start(fresh)
+    wait_for_kernel(fresh, process)
+    if how is signal.SIGINT:
+        os.killpg(process.pid, how)  # Ctrl-C reaches the whole group
+    else:
+        os.kill(process.pid, how)  # only the driver: the rest has to notice by itself
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert not (fresh / "data" / "runs" / RUN / "faces.csv").exists()
+    if how is signal.SIGINT:
+        assert "Stopped" in said and "Traceback" not in said
+    status, said = carry_out(fresh)
+    assert status == 0, said
+    assert artefacts(fresh) == undisturbed
+    assert not list((fresh / "data").rglob("*.partial"))
+
+
+def test_a_killed_engine_and_notebook_leave_nothing_half_written(fresh, undisturbed):
+    process = start(fresh)
+    wait_for_kernel(fresh, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    status, said = carry_out(fresh)
+    assert status == 0, said
+    assert artefacts(fresh) == undisturbed
+
+
+def test_a_second_start_beside_a_running_one_is_refused(fresh, undisturbed):
+    process = start(fresh)
+    wait_for_kernel(fresh, process)
+    status, said = carry_out(fresh)
+    assert status == 2
+    assert f"process {process.pid}" in said
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert artefacts(fresh) == undisturbed
+
+
+@pytest.fixture
+def disk(fresh):
+    """data/runs/<run> on a file system of its own; needs the right to mount."""
+    folder = fresh / "data" / "runs" / RUN
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mend", "word"),
+    [("size=40k", "size=20m", "space|full"), ("ro", "rw", "[Rr]ead-only")],
+)
+def test_a_full_or_read_only_disk_gets_a_sentence_and_then_completes(
+    disk, fresh, undisturbed, spoil, mend, word
+):
+    remount = ["mount", "-o"]
+    subprocess.run([*remount, f"remount,{spoil}", str(disk)], check=True)
+    status, said = carry_out(fresh)
+    assert status in (1, 2)
+    assert "Traceback" not in said
+    assert re.search(word, said), said
+    assert not (disk / "faces.csv").exists()
+    subprocess.run([*remount, f"remount,{mend}", str(disk)], check=True)
+    status, said = carry_out(fresh)
+    assert status == 0, said
+    assert artefacts(fresh) == undisturbed
