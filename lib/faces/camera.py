@@ -7,9 +7,9 @@ import numpy as np
 # A portrait lens 1.6 m away keeps the perspective mild.
 DISTANCE = 16.0
 # Half the height of the picture, decimetres at the turning axis.
-HALF_HEIGHT = 1.60
+HALF_HEIGHT = 1.50
 # The picture's centre lies this far below the eyes, so that hair and chin both fit.
-CENTRE_BELOW_EYES = 0.13
+CENTRE_BELOW_EYES = 0.09
 
 
 def rotation(yaw=0.0, pitch=0.0, roll=0.0):

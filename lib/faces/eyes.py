@@ -111,7 +111,7 @@ def eye_albedo(direction, gaze, iris, openness=1.0, seed=0):
     rng = np.random.default_rng([int(seed), 77])
     # White with a warm rim towards the corners, where vessels show.
     corner = np.clip((angle - 0.5) / 0.65, 0, 1)[:, None]
-    sclera = np.array([0.60, 0.56, 0.53]) * (1 - corner * np.array([0.16, 0.34, 0.34]))
+    sclera = np.array([0.80, 0.76, 0.73]) * (1 - corner * np.array([0.16, 0.34, 0.34]))
     fibres = np.zeros(len(angle))
     for frequency in (9, 17, 29, 47):
         fibres += np.sin(around * frequency + rng.uniform(0, 6.28) + 6 * angle) / 4

@@ -1,6 +1,6 @@
 """A head, ready to be rendered from anywhere: its geometry and how it takes the light."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -77,6 +77,8 @@ class Head:
         Teeth and tongue.
     inner_triangles : int32 array (s, 3)
     is_tongue : bool array (s,)
+    mouth_open : float, decimetres
+        How much farther apart the lips are than at rest.
     strands : tuple of HairGroup
     glasses : lib.faces.glasses.Glasses or None
     style : lib.faces.styles.HairStyle or None
@@ -95,6 +97,7 @@ class Head:
     inner_normals: np.ndarray
     inner_triangles: np.ndarray
     is_tongue: np.ndarray
+    mouth_open: float
     strands: tuple
     glasses: Glasses | None
     style: styles.HairStyle | None
@@ -153,8 +156,39 @@ def _strew(points, triangles, count, rng):
     return (1 - root) * chosen[:, 0] + root * (1 - split) * chosen[:, 1] + root * split * chosen[:, 2]
 
 
+def _lip_distance(points):
+    """Height of the upper lip's middle above the lower lip's, decimetres."""
+    x, y, z = load_mesh().neutral[: load_assets().body_size].T
+    middle = (np.abs(x) < 0.12) & (z > 1.1)
+    upper = np.nonzero(middle & (np.abs(y + 0.62) < 0.04))[0]
+    lower = np.nonzero(middle & (np.abs(y + 0.72) < 0.04))[0]
+    return float(points[upper, 1].mean() - points[lower, 1].mean())
+
+
 def _lash_strips(points):
     return points[load_assets().helpers["lashes"]]
+
+
+def _strand_transfer(maps, points, bias, stride=3):
+    """Light transfer along strands (n, steps, 3): float32 (n * steps, 25).
+
+    It varies slowly along a strand: computed at every third step, interpolated between.
+    """
+    count, steps, _ = points.shape
+    some = np.unique(np.append(np.arange(0, steps, stride), steps - 1))
+    tangents = unit(np.gradient(points, axis=1))[:, some]
+    known = compute_transfer(
+        maps,
+        points[:, some].reshape(-1, 3),
+        tangents.reshape(-1, 3),
+        strands=True,
+        bias=bias,
+        hair_bias=0.015,
+        absorption=5.5,
+    ).reshape(count, len(some), -1)
+    blend = np.stack([np.interp(np.arange(steps), some, row) for row in np.eye(len(some))], 1)
+    full = np.einsum("sk,nkc->nsc", blend.astype(np.float32), known, optimize=True)
+    return full.reshape(count * steps, -1)
 
 
 def _find_style(hair, identity):
@@ -227,9 +261,10 @@ def build_head(
 
     colour = np.array(identity.hair_colour)
     skin = np.array(identity.skin)
-    brow_colour = np.minimum(colour * 0.75 + 0.05 * skin, 0.13)
+    brow_colour = np.minimum(colour * 0.8 + 0.14 * skin, 0.17)
     groups = [("brow", hair_module.grow_brows(surface, identity.brow, stream(1)), brow_colour)]
     lashes = hair_module.grow_lashes(surface, _lash_strips(points), stream(2))
+    lashes = replace(lashes, radius=lashes.radius * 0.4)
     groups.append(("lash", lashes, np.full(3, 0.012)))
     if style is not None:
         strands = hair_module.grow_hair(calm, style, stream(0), count=budget["strands"])
@@ -242,7 +277,14 @@ def build_head(
     inner_quads = np.concatenate(inner)
     inner_triangles = quads_to_triangles(inner_quads)
     is_tongue = np.concatenate([np.full(len(q), n == "tongue") for n, q in zip(_INNER, inner, strict=True)])
-    inner_points = points
+    # The jaws follow the lips of this person, and lie a little behind them.
+    lips = mesh.neutral[: assets.body_size]
+    lips = np.nonzero((np.abs(lips[:, 0]) < 0.2) & (np.abs(lips[:, 1] + 0.67) < 0.1) & (lips[:, 2] > 1.1))[0]
+    follow = (rest[lips] - mesh.neutral[lips]).mean(0) - np.array([0, 0, 0.035])
+    jaw = np.unique(inner_quads)
+    moved = (rest[jaw] - mesh.neutral[jaw]).mean(0)
+    inner_points = points.copy()
+    inner_points[jaw] += follow - moved
     inner_normals = compute_normals(inner_points, inner_triangles)
 
     rng = stream(4)
@@ -251,7 +293,10 @@ def build_head(
     if frame is not None:
         solid.append(_strew(frame.points, frame.triangles, budget["strewn"] // 10, rng))
     casting = [s.points for kind, s, _ in groups if kind in ("hair", "beard")]
-    casting = [np.concatenate([p, (p[:, 1:] + p[:, :-1]) / 2], 1).reshape(-1, 3) for p in casting]
+    # Every second strand throws shadows; points halfway along close the gaps.
+    casting = [
+        np.concatenate([p[::2], (p[::2, 1:] + p[::2, :-1]) / 2], 1).reshape(-1, 3) for p in casting
+    ]
     cells = budget["cells"]
     maps = cast_shadows(
         np.concatenate(solid),
@@ -271,13 +316,9 @@ def build_head(
     tree = cKDTree(surface.points)
     built = []
     for kind, strands, tone in groups:
-        flat = strands.points.reshape(-1, 3)
         root = tree.query(strands.points[:, 0])[1]
         if kind in ("hair", "beard"):
-            tangents = unit(np.gradient(strands.points, axis=1)).reshape(-1, 3)
-            light = compute_transfer(
-                maps, flat, tangents, strands=True, bias=bias, hair_bias=0.015, absorption=5.5
-            )
+            light = _strand_transfer(maps, strands.points, bias)
         else:
             # Short hairs lie in the light of the skin they grow from.
             light = np.repeat(transfer[root], strands.points.shape[1], axis=0)
@@ -296,6 +337,7 @@ def build_head(
         inner_normals=inner_normals,
         inner_triangles=inner_triangles.astype(np.int32),
         is_tongue=np.concatenate([is_tongue, is_tongue]),
+        mouth_open=_lip_distance(points) - _lip_distance(rest),
         strands=tuple(built),
         glasses=frame,
         style=style,

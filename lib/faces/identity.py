@@ -84,8 +84,8 @@ ATTRIBUTES = {
 # that all modifiers of one region together may move a vertex; the latter cuts off caricatures.
 SPREAD = {
     "head": (0.24, 0.11), "forehead": (0.30, 0.075), "eyebrows": (0.28, 0.035),
-    "eyes": (0.24, 0.040), "nose": (0.30, 0.070), "cheek": (0.28, 0.060),
-    "mouth": (0.22, 0.042), "chin": (0.28, 0.075), "ears": (0.30, 0.110), "neck": (0.25, 0.12),
+    "eyes": (0.24, 0.040), "nose": (0.26, 0.055), "cheek": (0.28, 0.060),
+    "mouth": (0.20, 0.040), "chin": (0.28, 0.075), "ears": (0.30, 0.110), "neck": (0.25, 0.12),
 }  # fmt: skip
 _OPPOSITES = (
     ("decr", "incr"), ("in", "out"), ("down", "up"), ("backward", "forward"),
@@ -100,16 +100,27 @@ _NOT_SAMPLED = re.compile(
 )
 # Offset and factor of single modifiers: resting mouths neither pout nor sag.
 _ADJUST = {
-    "mouth/mouth-angles": (0.10, 0.5),
-    "mouth/mouth-scale-depth": (-0.20, 0.6),
-    "mouth/mouth-scale-horiz": (0.18, 0.8),
-    "mouth/mouth-trans-ward": (-0.15, 0.5),
+    "mouth/mouth-angles": (0.0, 0.5),
+    "mouth/mouth-scale-depth": (0.0, 0.6),
+    "mouth/mouth-trans-ward": (0.0, 0.6),
     "mouth/mouth-cupidsbow": (0.0, 0.6),
     "eyebrows/eyebrows-angle": (0.10, 0.6),
     "eyes/l-eye-scale": (0.0, 0.6),
     "eyes/l-eye-eyefold": (0.0, 0.6),
     "eyes/l-eye-epicanthus": (-0.1, 0.5),
     "head/head-fat": (0.0, 0.8),
+}
+
+
+# Everybody's lips rest relaxed: the base mesh alone pouts and sags.
+RESTING_MOUTH = {
+    "mouth/mouth-angles-up": 0.38,
+    "mouth/mouth-upperlip-volume-decr": 0.30,
+    "mouth/mouth-lowerlip-volume-decr": 0.15,
+    "mouth/mouth-trans-backward": 0.30,
+    "mouth/mouth-scale-horiz-incr": 0.20,
+    "unit/mouthSmileLeft": 0.10,
+    "unit/mouthSmileRight": 0.10,
 }
 
 
@@ -457,6 +468,8 @@ def sample_identity(
     weights = macro_weights(male, age, shares, muscle, weight)
     for name, value in sample_shape(_stream(seed, 5), strength).items():
         weights[name] = value
+    for name, value in RESTING_MOUTH.items():
+        weights[name] = weights.get(name, 0.0) + value
     attributes = dict(attributes or {})
     for name, value in attribute_morphs(attributes).items():
         weights[name] = weights.get(name, 0.0) + value

@@ -119,13 +119,13 @@ LIGHTS = {
     # A large key lamp high on the picture's left, a fill on the right, a little rim from behind.
     "soft": Light(
         (
-            Lamp((-0.55, 0.55, 0.65), 0.98, 16),
-            Lamp((0.75, 0.15, 0.60), 0.36, 20),
-            Lamp((0.0, 1.0, 0.15), 0.24, 20),
-            Lamp((0.85, 0.35, -0.55), 0.22, 16),
-            Lamp((-0.85, 0.35, -0.55), 0.16, 16),
+            Lamp((-0.66, 0.62, 0.52), 1.35, 10),
+            Lamp((0.72, 0.05, 0.65), 0.20, 20),
+            Lamp((0.0, 1.0, 0.10), 0.18, 20),
+            Lamp((0.85, 0.35, -0.55), 0.40, 12),
+            Lamp((-0.85, 0.35, -0.55), 0.25, 12),
         ),
-        0.14,
+        0.06,
     ),
     "front": Light((Lamp((0.0, 0.25, 1.0), 1.05, 18), Lamp((0.0, 1.0, 0.2), 0.25, 20)), 0.20),
     "left": Light((Lamp((-0.95, 0.25, 0.25), 1.5, 10), Lamp((0.6, 0.2, 0.7), 0.08, 20)), 0.08),
@@ -222,20 +222,24 @@ def cast_shadows(solid, hair, directions, cells=200, extent=2.6):
     return ShadowMaps(directions, across, up, *maps, extent)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def _gather(
     points, axes, strands, basis, directions, across, up, solid, hair, extent,
     bias, softness, hair_bias, absorption, out,
 ):  # fmt: skip
     side = solid.shape[1]
-    scale = side / (2 * extent)
+    scale = np.float32(side / (2 * extent))
+    extent = np.float32(extent)
+    total = np.empty(basis.shape[1], np.float32)
     for p in range(points.shape[0]):
         x, y, z = points[p, 0], points[p, 1], points[p, 2]
+        ax, ay, az = axes[p, 0], axes[p, 1], axes[p, 2]
+        total[:] = 0
         for k in range(directions.shape[0]):
-            d = directions[k]
-            along = axes[p, 0] * d[0] + axes[p, 1] * d[1] + axes[p, 2] * d[2]
+            dx, dy, dz = directions[k, 0], directions[k, 1], directions[k, 2]
+            along = ax * dx + ay * dy + az * dz
             if strands:
-                facing = np.sqrt(max(0.0, 1 - along * along))
+                facing = np.sqrt(max(np.float32(0), np.float32(1) - along * along))
             else:
                 facing = along
             if facing <= 0:
@@ -243,16 +247,18 @@ def _gather(
             i = int((x * up[k, 0] + y * up[k, 1] + z * up[k, 2] + extent) * scale)
             j = int((x * across[k, 0] + y * across[k, 1] + z * across[k, 2] + extent) * scale)
             i, j = min(max(i, 0), side - 1), min(max(j, 0), side - 1)
-            reach = x * d[0] + y * d[1] + z * d[2]
-            behind = (solid[k, i, j] - reach - bias) / softness
-            if behind > 8:
+            reach = x * dx + y * dy + z * dz
+            # Seen in full at the bias, not at all a softness further behind.
+            open_share = np.float32(1) - (solid[k, i, j] - reach - bias) / softness
+            if open_share <= 0:
                 continue
-            seen = facing / (1 + np.exp(behind))
+            facing *= min(open_share, np.float32(1))
             inside = hair[k, i, j] - reach - hair_bias
             if inside > 0:
-                seen *= np.exp(-absorption * min(inside, 0.5))
+                facing *= np.exp(-absorption * min(inside, np.float32(0.5)))
             for c in range(basis.shape[1]):
-                out[p, c] += seen * basis[k, c]
+                total[c] += facing * basis[k, c]
+        out[p] = total
 
 
 def compute_transfer(maps, points, axes, strands=False, bias=0.04, hair_bias=0.06, absorption=9.0):
@@ -279,21 +285,17 @@ def compute_transfer(maps, points, axes, strands=False, bias=0.04, hair_bias=0.0
     weight = 4 * np.pi / len(maps.directions)
     basis = (spherical_harmonics(maps.directions) * weight).astype(np.float32)
     out = np.zeros((len(points), COEFFICIENTS), np.float32)
+    arrays = (maps.directions, maps.across, maps.up)
     _gather(
-        np.ascontiguousarray(points, np.float64),
-        np.ascontiguousarray(axes, np.float64),
+        np.ascontiguousarray(points, np.float32),
+        np.ascontiguousarray(axes, np.float32),
         strands,
         basis,
-        maps.directions,
-        maps.across,
-        maps.up,
+        *(np.ascontiguousarray(a, np.float32) for a in arrays),
         maps.solid,
         maps.hair,
         maps.extent,
-        bias,
-        0.012,
-        hair_bias,
-        absorption,
+        *(np.float32(v) for v in (bias, 0.04, hair_bias, absorption)),
         out,
     )
     return out

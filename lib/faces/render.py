@@ -302,9 +302,12 @@ class _Scene:
         colour = albedo * received[:, None]
         normals = direction @ self.camera.turn.T
         view = self._view(values[:, 4:7])
-        wet = 0.9 * _highlight(normals, view, self.light, 900) + 0.04 * _highlight(
-            normals, view, self.light, 60
-        )
+        wet = 0.04 * _highlight(normals, view, self.light, 60)
+        # The key lamp mirrored in the cornea, drawn in from the lid that would often hide it.
+        directions, intensities = self.light.directions()
+        for direction, intensity in zip(directions[:2], intensities[:2], strict=True):
+            half = unit(0.45 * direction + view)
+            wet = wet + 0.8 * intensity * np.clip((normals * half).sum(1), 0, 1) ** 700
         strength = np.where(angle < IRIS_EDGE + 0.1, 1.0, 0.5) * np.clip(1.6 * received, 0, 1)
         colour = colour + (wet * strength)[:, None]
         half = np.full(len(local), 1 if number == 0 else -1)
@@ -319,6 +322,7 @@ class _Scene:
         # Deeper in the mouth less light arrives.
         front = head.inner_points[np.unique(head.inner_triangles)][:, 2].max()
         fade = np.clip((values[:, 5] - front + 0.24) / 0.20, 0.03, 1)
+        fade = fade * np.clip(0.03 + (head.mouth_open - 0.01) / 0.08, 0.03, 1)
         tongue = head.is_tongue[local][:, None]
         albedo = np.where(tongue, [0.30, 0.10, 0.09], [0.66, 0.62, 0.54])
         colour = albedo * (facing * fade)[:, None]

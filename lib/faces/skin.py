@@ -232,7 +232,7 @@ def label_face(canonical, masks, style):
 
     # Chin: a rounded square below the lower lip.
     chin = (side / 0.285) ** 2.6 + (np.abs(y + 0.975) / 0.155) ** 2.6
-    labels[face & (chin < 1) & (z > 0.55)] = PARTS["chin"]
+    labels[face & (chin < 1) & (z > 0.72)] = PARTS["chin"]
 
     # Nose: from the root between the eyes to its wings and under its tip.
     width = np.interp(
@@ -284,7 +284,7 @@ def paint_skin(identity, canonical, masks, normals, makeup=None, facial_hair=Non
     light = 1 - identity.melanin
 
     # Uneven pigment; blood shows most in light skin, at nose, cheeks, ears and knuckle-thin places.
-    mottle = 0.035 * coarse[:, 0] + 0.030 * middle[:, 0] + 0.030 * fine[:, 0] * identity.pores
+    mottle = 0.035 * coarse[:, 0] + 0.026 * middle[:, 0] + 0.020 * fine[:, 0] * identity.pores
     albedo = skin * np.exp(mottle)[:, None]
     cheeks = np.exp(-(((side - 0.42) / 0.17) ** 2) - ((y + 0.30) / 0.15) ** 2)
     nose = np.exp(-((side / 0.16) ** 2) - ((y + 0.36) / 0.12) ** 2) * (z > 0.8)
@@ -299,7 +299,7 @@ def paint_skin(identity, canonical, masks, normals, makeup=None, facial_hair=Non
     # Thin skin round the eyes is darker, more so with bags and in darker skin.
     socket = np.exp(-(((side - 0.285) / 0.19) ** 2) - ((y - 0.04) / 0.115) ** 2)
     under = np.exp(-(((side - 0.255) / 0.13) ** 2) - ((y + 0.125) / 0.045) ** 2)
-    dark = (0.16 + 0.10 * identity.melanin) * socket + (0.08 + 0.40 * identity.eye_bags) * under
+    dark = (0.09 + 0.08 * identity.melanin) * socket + (0.08 + 0.40 * identity.eye_bags) * under
     dark = dark * (z > 0.4)
     albedo *= np.exp(-dark[:, None] * np.array([0.75, 1.0, 0.85]))
 
@@ -361,7 +361,7 @@ def paint_skin(identity, canonical, masks, normals, makeup=None, facial_hair=Non
 
     # Relief: pores and the slopes of the wrinkles tilt the normal.
     skin_only = 1 - np.maximum(np.maximum(scalp, inside), 0.6 * lips)
-    slope = (0.0035 * fine[:, 1:] + 0.004 * middle[:, 1:]) * identity.pores * skin_only[:, None]
+    slope = (0.0006 * fine[:, 1:] + 0.0006 * middle[:, 1:]) * identity.pores * skin_only[:, None]
     if identity.wrinkles > 0.05:
         step = 0.008
         for axis in (0, 1):
