@@ -139,10 +139,14 @@ def ensure(which):
     stamp = os.path.join(target, ".installed")
     state = hashlib.sha256(content).hexdigest() + " " + ROOT + "\n"
     python = os.path.join(target, "bin", "python")
+    moved = False
     if os.path.exists(stamp) and os.path.exists(python):
         with open(stamp) as file:
-            if file.read() == state:
-                return False
+            found = file.read()
+        if found == state:
+            return False
+        # programs in an environment name its folder: one that was moved has to be made anew
+        moved = not found.endswith(" " + ROOT + "\n")
     packages = len(re.findall(rb"^[A-Za-z0-9_.-]+==", content, re.M))
     uv = shutil.which("uv")
     found = python_311()
@@ -153,7 +157,8 @@ def ensure(which):
     )
     spent = 0.0
     works = (
-        os.path.exists(python)
+        not moved
+        and os.path.exists(python)
         and subprocess.run(
             [python, "-c", "import sys; sys.exit(sys.version_info[:2] != (3, 11))"],
             stderr=subprocess.DEVNULL,

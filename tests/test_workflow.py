@@ -122,6 +122,31 @@ def test_what_a_mistaken_setting_says_and_that_nothing_ran(repository):
     assert "did you mean '01_faces'" in done.stderr
 
 
+def test_papermill_by_hand_refuses_the_same_mistakes(repository, tmp_path):
+    by_hand = [
+        *(str(repository / ".venv" / "bin" / "papermill"), f"notebooks/{CHAPTER}.ipynb"),
+        *(str(tmp_path / "out.ipynb"), "--no-progress-bar", "-p", "run", "by-hand"),
+        *("-p", "source", str(repository / "faces")),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    for extra, words in [
+        (("-p", "sise", "64"), "'sise' - did you mean 'size'"),
+        (("-p", "size", "3"), "at least 32"),
+        (("-p", "source", "nowhere"), "does not exist"),
+    ]:
+        done = subprocess.run(
+            [*by_hand, *extra], cwd=repository, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode != 0
+        assert words in done.stderr
+    assert not (repository / "data" / "runs" / "by-hand" / "faces.csv").exists()
+    done = subprocess.run(
+        [*by_hand, "-p", "size", "48"], cwd=repository, env=environment, capture_output=True
+    )
+    assert done.returncode == 0
+    assert (repository / "data" / "runs" / "by-hand" / "faces.csv").is_file()
+
+
 def test_only_what_changed_runs_again(repository, undisturbed):
     """In this order, each on top of the one before: nothing, unused module, used module, input."""
 

@@ -1,0 +1,142 @@
+"""The built book of the ``ci`` run, as a reader gets it: from a folder, with no network."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+from browser import Browser
+from conftest import ROOT
+
+from lib import params, publish, store
+from lib.errors import InputError
+
+HTML = ROOT / "book" / "_build" / "ci" / "html"
+SKIPPED = {"genindex.html", "search.html"}
+
+
+def pages() -> list[Path]:
+    found = sorted(p for p in HTML.rglob("*.html") if "_static" not in p.parts)
+    if not found:
+        pytest.fail("there is no book of the ci run: make book PROFILE=ci")
+    return found
+
+
+class Links(HTMLParser):
+    """References of a page, its anchors, and the addresses it loads by itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.links, self.anchors, self.loaded = [], set(), []
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.anchors.update(v for k, v in attributes if k in ("id", "name") and v)
+        if tag == "a" and given.get("href"):
+            self.links.append(given["href"])
+        if tag in ("script", "img", "link", "iframe", "source", "video") and given.get(
+            "rel"
+        ) not in (
+            "canonical",
+            "search",
+            "index",
+            "next",
+            "prev",
+        ):
+            self.loaded += [given[k] for k in ("src", "href") if given.get(k)]
+
+
+def parse(path: Path) -> Links:
+    parser = Links()
+    parser.feed(path.read_text(encoding="utf-8"))
+    return parser
+
+
+def test_every_internal_link_leads_somewhere():
+    parsed = {page.resolve(): parse(page) for page in pages()}
+    broken = []
+    for page, found in parsed.items():
+        for link in found.links:
+            address, anchor = urldefrag(link)
+            if re.match(r"[a-z]+:", address):
+                continue
+            target = (page.parent / unquote(address)).resolve() if address else page
+            if not target.exists():
+                broken.append(f"{page.name}: {link}")
+            elif anchor and target in parsed and unquote(anchor) not in parsed[target].anchors:
+                broken.append(f"{page.name}: {link} (no such place)")
+    assert not broken
+
+
+def test_nothing_is_loaded_from_the_network_and_everything_loaded_is_there():
+    wrong = []
+    for page in pages():
+        for address in parse(page).loaded:
+            if address.startswith("data:"):
+                continue
+            if re.match(r"([a-z]+:)?//", address):
+                wrong.append(f"{page.name}: {address}")
+            elif not (page.parent / unquote(address.partition("?")[0])).exists():
+                wrong.append(f"{page.name}: {address} is missing")
+    assert not wrong
+
+
+@pytest.mark.parametrize("chapter", params.CHAPTERS)
+def test_a_chapter_says_how_it_was_made(chapter):
+    text = (HTML / "book" / "executed" / "ci" / f"{chapter}.html").read_text(encoding="utf-8")
+    words = re.sub(r"<[^>]+>", " ", text)
+    assert "How this page was made" in words
+    _, settings = params.resolve("ci")
+    for name in type(settings[chapter]).model_fields:
+        assert name in words
+    for wanted in ("duration", "machine", *store.versions()):
+        assert wanted in words
+    assert not re.search(r"glue:|\{glue", words), "a number was not filled in"
+    assert "Traceback" not in words
+
+
+def test_pictures_have_alternative_text():
+    for page in pages():
+        for picture in re.findall(r"<img[^>]+>", page.read_text(encoding="utf-8")):
+            if "logo" not in picture:
+                assert re.search(r'alt="[^"]{10,}"', picture), f"{page.name}: {picture}"
+
+
+def test_a_book_without_its_notebooks_is_refused():
+    with pytest.raises(InputError, match=r"missing: run 01_faces first"):
+        publish.assemble("no-such-run")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    browser = Browser()
+    yield browser
+    browser.close()
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("dark", [False, True])
+def test_pages_fit_the_screen_and_report_no_errors(browser, width, dark):
+    wrong = []
+    for page in pages():
+        if page.name in SKIPPED or page.parent == HTML:
+            continue
+        browser.open(page.resolve().as_uri(), width, dark=dark)
+        wide = browser.run("document.documentElement.scrollWidth")
+        if wide > width:
+            wrong.append(f"{page.name}: {wide} px wide on a screen of {width}")
+        wrong += [f"{page.name}: {problem}" for problem in browser.problems]
+    assert not wrong
+
+
+def test_the_search_finds_a_word_of_a_chapter(browser):
+    page = (HTML / "search.html").resolve().as_uri()
+    browser.open(f"{page}?q=viewpoint")
+    found = ""
+    for _ in range(100):
+        found = browser.run("document.querySelector('#search-results')?.innerText || ''")
+        if "Faces" in found:
+            break
+        browser.run("new Promise(done => setTimeout(done, 100))")
+    assert "Faces" in found

@@ -1,0 +1,56 @@
+"""The status line of a running notebook: where it is, and how long it will take."""
+
+import json
+import time
+
+from lib.progress import VARIABLE, track
+from lib.runner import Display, _clock
+
+
+def test_times_read_as_clocks():
+    assert [_clock(s) for s in (0, 59.6, 61, 3600, 7325)] == [
+        *("0:00", "1:00", "1:01"),
+        *("1:00:00", "2:02:05"),
+    ]
+
+
+def test_the_estimate_adds_what_is_left_of_the_loop_and_the_later_cells(tmp_path):
+    state = tmp_path / "state.json"
+    display = Display("03_relevance", state, expected=[10.0, 100.0, 30.0])
+    display.start_cell(0, 3)
+    display.start_cell(1, 3)
+    assert "cell 2 of 3" in display.line()
+    assert "about 2:10 left" in display.line(), "100 s of this cell and 30 s of the next"
+    # 25 of 100 done in 10 s: 30 s to go, and 30 s of the last cell
+    loop = {"label": "maps", "done": 25, "total": 100, "start": time.time() - 10}
+    state.write_text(json.dumps(loop))
+    line = display.line()
+    assert "maps 25/100" in line
+    assert "about 1:00 left" in line
+
+
+def test_a_new_cell_forgets_the_loop_of_the_last(tmp_path):
+    state = tmp_path / "state.json"
+    display = Display("03_relevance", state, expected=[])
+    display.start_cell(0, 2)
+    state.write_text(json.dumps({"label": "maps", "done": 1, "total": 2, "start": time.time()}))
+    display.start_cell(1, 2)
+    assert "maps" not in display.line()
+
+
+def test_a_loop_reports_to_the_runner_and_yields_every_item(tmp_path, monkeypatch):
+    state = tmp_path / "state.json"
+    monkeypatch.setenv(VARIABLE, str(state))
+    seen = []
+    for item in track(iter(range(5)), "faces", total=5):
+        if not seen:
+            assert json.loads(state.read_text())["done"] == 0
+        seen.append(item)
+    assert seen == list(range(5))
+    after = json.loads(state.read_text())
+    assert (after["label"], after["done"], after["total"]) == ("faces", 5, 5)
+
+
+def test_a_bar_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "missing" / "state.json"))
+    assert list(track([1, 2], "faces")) == [1, 2]

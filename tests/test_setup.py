@@ -1,0 +1,89 @@
+"""Set-up: what a person reads when something is missing, and that it is a no-op otherwise."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+
+
+@pytest.fixture
+def setup_env(root, tmp_path, monkeypatch):
+    """The set-up script with its folder moved to an empty one."""
+    spec = importlib.util.spec_from_file_location("setup_env", root / "scripts" / "setup_env.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "ROOT", str(tmp_path))
+    monkeypatch.setattr(module, "LOG", str(tmp_path / "setup.log"))
+    return module
+
+
+def pins(lines):
+    return {line.split("==")[0]: line for line in lines if "==" in line}
+
+
+def test_the_three_lists_of_pins_agree(root):
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    wanted = pins(project["dependencies"] + project["optional-dependencies"]["test"])
+    conda = yaml.safe_load((root / "environment.yml").read_text())
+    assert pins(conda["dependencies"][-1]["pip"]) == wanted
+    lock = (root / "requirements.lock").read_text()
+    for pin in wanted.values():
+        assert re.search(rf"^{re.escape(pin)}[ \\]", lock, re.M), f"{pin} is not locked"
+    engine = (root / "requirements-dag.lock").read_text()
+    for line in (root / "requirements-dag.in").read_text().splitlines():
+        assert re.search(rf"^{re.escape(line)}[ \\]", engine, re.M), f"{line} is not locked"
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ("[Errno -3] Temporary failure in name resolution", "package index cannot be reached"),
+        ("error: dns error: failed to lookup", "package index cannot be reached"),
+        ("error: command 'gcc' failed: No such file or directory", "no C compiler"),
+        ("OSError: [Errno 28] No space left on device", "disk is full"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "checksum"),
+        ("ERROR: No matching distribution found for tensorflow==2.14.1", "no build for this"),
+        ("something nobody foresaw", "its output is in .cache/setup.log"),
+    ],
+)
+def test_a_failed_installer_gets_one_sentence(setup_env, capsys, said, word):
+    with pytest.raises(SystemExit) as stopped:
+        setup_env.follow([sys.executable, "-c", f"print({said!r}); raise SystemExit(1)"], "x", 0)
+    assert stopped.value.code == 1
+    message = capsys.readouterr().err
+    assert word in message
+    assert message.startswith("Set-up stopped: ") and message.count("\n") == 1
+
+
+def test_no_python_311_gets_one_sentence(setup_env, monkeypatch, capsys):
+    monkeypatch.setattr(setup_env.shutil, "which", lambda name: None)
+    with pytest.raises(SystemExit):
+        setup_env.python_311()
+    assert "Python 3.11 is needed and was not found" in capsys.readouterr().err
+
+
+def test_a_python_that_does_not_start_is_passed_over(setup_env, tmp_path, monkeypatch):
+    shim = tmp_path / "python3.11"
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHON", str(shim))
+    assert setup_env.python_311() == sys.executable
+
+
+def test_nothing_happens_when_the_lock_has_not_changed(root):
+    done = subprocess.run(
+        [sys.executable, "scripts/setup_env.py"], cwd=root, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_help_lists_the_commands(root):
+    said = subprocess.run(["make", "help"], cwd=root, capture_output=True, text=True).stdout
+    for target in ("book", "test", "bench", "clean", "reference"):
+        assert f"make {target}" in said
