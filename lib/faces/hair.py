@@ -180,9 +180,12 @@ def hairline(canonical, style):
     height, cosine = _line(style.front, style.recede, style.sideburn)
     distance = (frame[..., 1] - np.interp(az, _GRID, height)) * np.interp(az, _GRID, cosine)
     distance = distance + 0.010 * _ripple(frame)
+    # Mouth and throat lie round the axis, where an azimuth means nothing.
+    within = np.hypot(frame[..., 0], frame[..., 2] - _AXIS_Z) < 0.35
+    distance = np.where(within & (frame[..., 1] < 0.5), -1.0, distance)
     if style.crown > 0:
         limit = 1.4 + style.crown * (np.interp(az, *_CROWN.T) - 1.4)
-        bald = limit - frame[..., 1] + 0.03 * _ripple(frame[..., [2, 1, 0]])
+        bald = limit - frame[..., 1] + 0.03 * _ripple(np.abs(frame)[..., [2, 1, 0]])
         distance = np.minimum(distance, 0.8 * bald)
     return distance
 
@@ -192,7 +195,7 @@ def _edge(frame, style):
     az = _azimuth(frame)
     sides = _smoothstep(55, 80, az) * np.clip(1 - style.nape, 0, 1)
     short = np.clip(1.2 - 2 * style.side, 0, 1)
-    return 0.13 + 0.30 * sides * short + 0.22 * style.crown
+    return 0.15 + 0.30 * sides * short + 0.25 * style.crown
 
 
 def scalp_coverage(canonical, style):
@@ -210,9 +213,10 @@ def scalp_coverage(canonical, style):
         Rises softly over the hairline; above .5 counts as hair.
     """
     frame = _frame(canonical)
-    edge = _edge(frame, style)
+    # Stubble of a fade still darkens the skin where the strands have become few.
+    edge = np.minimum(0.8 * _edge(frame, style), 0.22)
     distance = hairline(canonical, style)
-    cover = _smoothstep(-0.015, 1.0, distance / edge)
+    cover = _smoothstep(-0.1, 1.0, distance / edge)
     return cover * (0.25 + 0.75 * style.density) * _smoothstep(-1.2, -0.9, frame[..., 1])
 
 
@@ -309,7 +313,9 @@ class _Scalp:
 
     def root_density(self):
         """Relative number of roots per area at each vertex, 0 to 1."""
-        cover = _smoothstep(-0.15, 0.65, self.height / self.edge)
+        cover = _smoothstep(-0.03, 0.9 * self.edge, self.height)
+        # Hair combed away from the forehead leaves its first row bare: more roots there.
+        cover = cover * (1 + 1.2 * np.exp(-((self.height / 0.14) ** 2)) * (self.frame[:, 2] > 0.3))
         return cover * (1 - np.clip(4 * self.ear, 0, 1)) * (self.frame[:, 1] > -0.95)
 
 
@@ -425,7 +431,8 @@ def _grow_main(scalp, style, rng, count, widen):
     if style.cut is not None:
         points = _cut(points, scalp.shift[1] + style.cut, rng)
     points = _curl(points, style, rng, lock, len(guides))
-    thin = 0.36 + 0.64 * _smoothstep(0.0, 0.9, height / edge)
+    _push_out(points, scalp.points, scalp.normals, *scalp.cells)
+    thin = 0.30 + 0.70 * _smoothstep(0.0, 1.0, height / edge)
     radius = style.radius * widen * rng.uniform(0.7, 1.3, count) * thin * np.where(stray, 0.45, 1.0)
     tint = np.exp(0.15 * rng.normal(size=count) + 0.16 * rng.normal(size=len(guides))[lock])
     return Strands(points, radius, np.clip(tint, 0.45, 1.8))
@@ -540,7 +547,7 @@ def _grow_tied(scalp, style, rng, roots, normals, layer, comb, thick):
     if style.bun > 0:
         tail = _bun(style, rng, tie, outward, count)
     else:
-        start = _unit(outward * 0.9 + np.array([0, -0.35, 0]) + 0.22 * rng.normal(size=(count, 3)))
+        start = _unit(outward * 0.9 + np.array([0, -0.35, 0]) + 0.13 * rng.normal(size=(count, 3)))
         length = style.tail * np.exp(0.12 * rng.normal(size=count))
         loose = replace(style, gravity=0.20, stiffness=0.72, hold=0.0, mess=0.03, clear=0.0)
         tail = _advance(
@@ -716,6 +723,24 @@ def _integrate(
             dx, dy, dz = dx / norm, dy / norm, dz / norm
 
 
+@numba.njit(cache=True)
+def _push_out(strands, points, normals, low, shape, first, order):
+    """Lift what lies under the skin just above it, in place; roots stay."""
+    for i in range(strands.shape[0]):
+        for k in range(1, strands.shape[1]):
+            x, y, z = strands[i, k, 0], strands[i, k, 1], strands[i, k, 2]
+            j = _nearest(points, low, shape, first, order, x, y, z)
+            if j >= 0:
+                height = (
+                    (x - points[j, 0]) * normals[j, 0]
+                    + (y - points[j, 1]) * normals[j, 1]
+                    + (z - points[j, 2]) * normals[j, 2]
+                )
+                if height < 0.004:
+                    for axis in range(3):
+                        strands[i, k, axis] += (0.004 - height) * normals[j, axis]
+
+
 # --------------------------------------------------------------------------- eyebrows
 
 
@@ -723,8 +748,8 @@ def _brow_line(u, shape):
     """Height above the eyes of the middle of a brow, at u from 0 (inner end) to 1."""
     rise = np.where(
         u < shape.peak,
-        np.sin(0.5 * np.pi * np.clip(u / shape.peak, 0, 1)) ** 1.3,
-        np.cos(0.5 * np.pi * np.clip((u - shape.peak) / (1 - shape.peak), 0, 1)) ** 1.2,
+        np.sin(0.5 * np.pi * np.clip(u / shape.peak, 0, 1)) ** 1.15,
+        np.cos(0.5 * np.pi * np.clip((u - shape.peak) / (1 - shape.peak), 0, 1)) ** 1.05,
     )
     return shape.height + shape.arch * rise + shape.drop * u
 
@@ -754,10 +779,13 @@ def brow_paint(canonical, shape):
     across = np.abs(frame[..., 0])
     u = (across - shape.inner) / (shape.outer - shape.inner)
     inside = np.clip(u, 0, 1)
-    half = _brow_half(inside, shape) + 0.35 * shape.length * np.interp(
-        inside, [0, 0.4, 1], [1, 0.6, 0.3]
+    rise = (_brow_line(inside + 0.01, shape) - _brow_line(inside - 0.01, shape)) / 0.02
+    slope = rise / (shape.outer - shape.inner)
+    # Hairs reach a little beyond the band their roots grow in.
+    half = _brow_half(inside, shape) + 0.42 * shape.length * np.interp(
+        inside, [0, 0.4, 1], [1, 0.6, 0.35]
     )
-    v = (frame[..., 1] - _brow_line(inside, shape)) / half
+    v = (frame[..., 1] - _brow_line(inside, shape)) / (half * np.sqrt(1 + slope**2))
     body = np.exp(-0.69 * np.abs(v) ** 3.5)
     ends = _smoothstep(-0.10, 0.06, u) * _smoothstep(1.10, 0.94, u)
     return body * ends * (frame[..., 2] > 0.45)
@@ -784,7 +812,7 @@ def grow_brows(surface, shape, rng):
         raise InputError(f"an eyebrow shape is needed, not {shape!r}: take one from BROWS.")
     steps = 5
     area = (shape.outer - shape.inner) * shape.thickness
-    count = int(26_000 * area * (0.35 + 0.65 * shape.density))
+    count = int(24_000 * area * (0.30 + 0.70 * shape.density)) + 40
     patch = _Patch(surface, lambda f: (f[:, 2] > 0.45) & (f[:, 1] > -0.05) & (f[:, 1] < 0.55))
     points = []
     for sign in (-1.0, 1.0):
@@ -809,7 +837,7 @@ def grow_brows(surface, shape, rng):
         place = place + normal * np.repeat(raised, count, axis=1).ravel()[:, None]
         points.append(place.reshape(steps, count, 3).transpose(1, 0, 2))
     points = np.concatenate(points)
-    radius = 0.0042 * rng.uniform(0.7, 1.3, len(points)) * (0.85 + 0.25 * shape.density)
+    radius = 0.0034 * rng.uniform(0.7, 1.3, len(points)) * (0.8 + 0.3 * shape.density)
     tint = np.clip(np.exp(0.18 * rng.normal(size=len(points))), 0.5, 1.7)
     return Strands(points, radius, tint)
 
@@ -853,7 +881,7 @@ class _Patch:
 # ----------------------------------------------------------------------------- lashes
 
 
-def grow_lashes(surface, strips, rng, per_quad=4):
+def grow_lashes(surface, strips, rng, per_quad=6):
     """Grow eyelashes on strips of quads that stand on the edges of the lids.
 
     Parameters
@@ -864,7 +892,7 @@ def grow_lashes(surface, strips, rng, per_quad=4):
         Corners in dm, in order round each quad; the side nearest to the skin is the root.
     rng : numpy.random.Generator
     per_quad : float
-        Lashes per quad of the upper lids; lower lids, whose strips point down, get a third.
+        Lashes per quad of the upper lids; lower lids, whose strips point down, get a quarter.
 
     Returns
     -------
@@ -877,7 +905,7 @@ def grow_lashes(surface, strips, rng, per_quad=4):
     turn = np.argmin(distance + np.roll(distance, -1, axis=1), axis=1)
     quad = np.take_along_axis(strips, ((turn[:, None] + np.arange(4)) % 4)[..., None], axis=1)
     upper = quad[:, 2:, 1].mean(axis=1) > quad[:, :2, 1].mean(axis=1)
-    number = rng.poisson(np.where(upper, per_quad, per_quad / 3))
+    number = rng.poisson(np.where(upper, per_quad, per_quad / 4))
     quad = np.repeat(quad, number, axis=0)
     upper = np.repeat(upper, number)[:, None]
     u = rng.random((len(quad), 1))
@@ -891,7 +919,7 @@ def grow_lashes(surface, strips, rng, per_quad=4):
     )
     points = root[:, None] + (tip - root)[:, None] * along
     points = points + sag * np.sin(np.pi * along) * np.array([0, 1.0, 0])
-    radius = 0.0030 * rng.uniform(0.8, 1.2, len(quad))
+    radius = np.where(upper[:, 0], 0.0042, 0.0026) * rng.uniform(0.8, 1.2, len(quad))
     return Strands(points, radius, np.full(len(quad), 0.5))
 
 

@@ -165,15 +165,15 @@ class BrowShape:
     """
 
     name: str
-    height: float = 0.165
-    arch: float = 0.050
-    drop: float = 0.010
-    peak: float = 0.62
+    height: float = 0.170
+    arch: float = 0.042
+    drop: float = 0.0
+    peak: float = 0.60
     inner: float = 0.105
     outer: float = 0.475
-    thickness: float = 0.034
-    length: float = 0.075
-    density: float = 0.75
+    thickness: float = 0.027
+    length: float = 0.058
+    density: float = 0.7
     mess: float = 0.16
 
 
@@ -249,9 +249,10 @@ STYLES = {
             fringe_sweep=-0.8, clumps=220, clumping=0.5,
         ),
         HairStyle(
-            "medium", "curtain", 1.35, 1.10, 1.0, cut=-0.58, thickness=0.13, lift=0.20,
+            "medium", "curtain", 1.35, 1.10, 1.0, cut=-0.62, thickness=0.10, lift=0.16,
             mess=0.08, wave=0.02, wavelength=0.9, part=0.16, clumping=0.45,
-            **(_LONG | dict(gravity=0.22, nape=0.8)),
+            hold=0.12,
+            **(_LONG | dict(gravity=0.30, nape=0.8, clear=0.90)),
         ),
         HairStyle(
             "bob", "curtain", 2.1, 1.7, 1.4, cut=-0.92, thickness=0.13, lift=0.18,
@@ -288,12 +289,13 @@ BROWS = {
     shape.name: shape
     for shape in (
         BrowShape("natural"),
-        BrowShape("bushy", thickness=0.060, length=0.105, density=1.0, mess=0.30, inner=0.085,
-                  outer=0.495, height=0.160, arch=0.042),
-        BrowShape("thin", thickness=0.018, length=0.050, density=0.62, mess=0.08, arch=0.055),
-        BrowShape("arched", arch=0.115, drop=0.005, peak=0.66, height=0.150, thickness=0.028,
-                  length=0.062, density=0.8, mess=0.10),
-        BrowShape("straight", arch=0.018, drop=-0.005, thickness=0.038, peak=0.5),
+        BrowShape("bushy", thickness=0.050, length=0.085, density=1.0, mess=0.30, inner=0.085,
+                  outer=0.490, height=0.165, arch=0.036),
+        BrowShape("thin", thickness=0.014, length=0.036, density=0.55, mess=0.08, arch=0.046,
+                  height=0.175),
+        BrowShape("arched", arch=0.082, drop=-0.010, peak=0.66, height=0.160, thickness=0.022,
+                  length=0.048, density=0.7, mess=0.10),
+        BrowShape("straight", arch=0.016, drop=-0.008, thickness=0.029, peak=0.5, height=0.175),
     )
 }  # fmt: skip
 
@@ -556,6 +558,6 @@ def sample_hair_colour(rng, skin, age):
     )
     colour = _COLOURS[rng.choice(len(_COLOURS), p=odds / odds.sum())]
     colour = colour * np.exp(0.14 * rng.normal())
-    onset = 0.52 + 0.14 * rng.normal()
+    onset = max(0.25, 0.52 + 0.14 * rng.normal())
     grey = 0.92 * float(np.clip((age - onset) / 0.40, 0, 1))
     return np.clip(colour * (1 - grey) + _GREY * grey, 0, 1)
