@@ -347,7 +347,7 @@ class _Scene:
             shift = 0.22 * (tint - 1)
             directions, intensities = self.light.directions()
             view = np.array([0, 0, 1.0])
-            first = second = 0.0
+            first = second = np.zeros(len(local))
             for direction, intensity in zip(directions, intensities, strict=True):
                 half = unit(direction + view)
                 along = tangent @ half
@@ -393,7 +393,7 @@ class _Scene:
         streak = np.exp(-(((band - 0.10) / 0.035) ** 2)) + 0.6 * np.exp(
             -(((band - 0.165) / 0.012) ** 2)
         )
-        colour[at] = colour[at] * 0.94 + (0.006 + 0.035 * streak)[:, None]
+        colour[at] = colour[at] * 0.94 + (0.003 + 0.022 * streak)[:, None]
         return in_front
 
 

@@ -361,7 +361,7 @@ def paint_skin(identity, canonical, masks, normals, makeup=None, facial_hair=Non
 
     # Relief: pores and the slopes of the wrinkles tilt the normal.
     skin_only = 1 - np.maximum(np.maximum(scalp, inside), 0.6 * lips)
-    slope = (0.0006 * fine[:, 1:] + 0.0006 * middle[:, 1:]) * identity.pores * skin_only[:, None]
+    slope = (0.00045 * fine[:, 1:] + 0.00035 * middle[:, 1:]) * identity.pores * skin_only[:, None]
     if identity.wrinkles > 0.05:
         step = 0.008
         for axis in (0, 1):
