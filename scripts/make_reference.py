@@ -2,7 +2,8 @@
 
 ``make reference`` runs the report under the ``ci`` profile and calls this. A reference keeps the
 cells, the injected parameters and every text output, which nbval compares on replay; pictures
-(which nbval skips), progress and times are left out, so that the file is small and two machines agree.
+(which nbval skips), progress and times are left out, so that the file is small and two machines
+agree.
 """
 
 from __future__ import annotations
