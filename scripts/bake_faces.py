@@ -35,7 +35,8 @@ STEP_DM = 1 / 2000
 LOWEST_DM, WIDEST_DM = 4.4, 2.3
 
 FOLDERS = (
-    "head", "cheek", "chin", "forehead", "nose", "eyes", "eyebrows", "mouth", "ears", "neck", "asym",
+    "head", "cheek", "chin", "forehead", "nose", "eyes", "eyebrows", "mouth", "ears", "neck",
+    "asym",
 )  # fmt: skip
 LEFT_OUT = re.compile(r"trunk|breast|head-trans|head-angle|neck-trans|eye-push|ear-shape-pointed")
 HELPERS = {
@@ -185,9 +186,10 @@ def main():
             arrays = bake(wheel)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(options.out, **arrays)
-    size = options.out.stat().st_size
-    print(f"{options.out}: {len(arrays['target_names'])} targets over {len(arrays['points'])}")
-    print(
+    data = options.out.read_bytes()
+    count, vertices = len(arrays["target_names"]), len(arrays["points"])
+    print(f"{options.out}: {count} targets over {vertices} vertices, {len(data) / 1e6:.2f} MB")
+    print("sha256", hashlib.sha256(data).hexdigest())
         f"vertices, {size / 1e6:.2f} MB, sha256 {hashlib.sha256(options.out.read_bytes()).hexdigest()}"
     )
 

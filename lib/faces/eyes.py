@@ -115,7 +115,9 @@ def eye_albedo(direction, gaze, iris, openness=1.0, seed=0):
     fibres = np.zeros(len(angle))
     for frequency in (9, 17, 29, 47):
         fibres += np.sin(around * frequency + rng.uniform(0, 6.28) + 6 * angle) / 4
-    ring = np.interp(angle, [PUPIL_EDGE, 0.25, 0.31, 0.42, IRIS_EDGE], [0.75, 1.25, 1.05, 0.85, 0.25])
+    ring = np.interp(
+        angle, [PUPIL_EDGE, 0.25, 0.31, 0.42, IRIS_EDGE], [0.75, 1.25, 1.05, 0.85, 0.25]
+    )
     colour = np.asarray(iris) * (ring * (1 + 0.30 * fibres))[:, None]
     inner = np.clip((0.29 - angle) / 0.06, 0, 1)[:, None]
     colour = colour * (1 + inner * np.array([0.25, 0.05, -0.15]))

@@ -130,9 +130,9 @@ def build_glasses(surface, eye_centres, name):
     return Glasses(
         points=np.concatenate([t[0] for t in tubes]),
         normals=np.concatenate([t[1] for t in tubes]),
-        triangles=np.concatenate(
-            [t[2] + s for t, s in zip(tubes, starts, strict=True)]
-        ).astype(np.int32),
+        triangles=np.concatenate([t[2] + s for t, s in zip(tubes, starts, strict=True)]).astype(
+            np.int32
+        ),
         lens_points=np.concatenate(lenses),
         lens_triangles=np.concatenate([fan, fan + 49]).astype(np.int32),
         name=name,

@@ -9,7 +9,7 @@ from lib.errors import InputError
 from lib.faces import hair as hair_module
 from lib.faces import styles
 from lib.faces.assets import load_assets
-from lib.faces.eyes import Eye, build_eye
+from lib.faces.eyes import build_eye
 from lib.faces.glasses import Glasses, build_glasses
 from lib.faces.identity import Identity
 from lib.faces.light import cast_shadows, compute_transfer, even_directions
@@ -128,9 +128,7 @@ def expression_targets(expression):
     out = {}
     for name, weight in (expression or {}).items():
         found = [n for n in (name, f"unit/{name}") if n in known]
-        found = found[:1] or [
-            n for n in (f"unit/{name}Left", f"unit/{name}Right") if n in known
-        ]
+        found = found[:1] or [n for n in (f"unit/{name}Left", f"unit/{name}Right") if n in known]
         if not found:
             units = sorted(n.removeprefix("unit/") for n in known if n.startswith("unit/"))
             raise InputError(
@@ -153,7 +151,9 @@ def _strew(points, triangles, count, rng):
     which = np.searchsorted(np.cumsum(area) / area.sum(), at).clip(0, len(area) - 1)
     root, split = np.sqrt(rng.random(count))[:, None], rng.random(count)[:, None]
     chosen = corners[which]
-    return (1 - root) * chosen[:, 0] + root * (1 - split) * chosen[:, 1] + root * split * chosen[:, 2]
+    return (
+        (1 - root) * chosen[:, 0] + root * (1 - split) * chosen[:, 1] + root * split * chosen[:, 2]
+    )
 
 
 def _lip_distance(points):
@@ -276,10 +276,14 @@ def build_head(
     inner = [assets.helpers[name] for name in _INNER]
     inner_quads = np.concatenate(inner)
     inner_triangles = quads_to_triangles(inner_quads)
-    is_tongue = np.concatenate([np.full(len(q), n == "tongue") for n, q in zip(_INNER, inner, strict=True)])
+    is_tongue = np.concatenate(
+        [np.full(len(q), n == "tongue") for n, q in zip(_INNER, inner, strict=True)]
+    )
     # The jaws follow the lips of this person, and lie a little behind them.
     lips = mesh.neutral[: assets.body_size]
-    lips = np.nonzero((np.abs(lips[:, 0]) < 0.2) & (np.abs(lips[:, 1] + 0.67) < 0.1) & (lips[:, 2] > 1.1))[0]
+    lips = np.nonzero(
+        (np.abs(lips[:, 0]) < 0.2) & (np.abs(lips[:, 1] + 0.67) < 0.1) & (lips[:, 2] > 1.1)
+    )[0]
     follow = (rest[lips] - mesh.neutral[lips]).mean(0) - np.array([0, 0, 0.035])
     jaw = np.unique(inner_quads)
     moved = (rest[jaw] - mesh.neutral[jaw]).mean(0)

@@ -1,8 +1,8 @@
 """Who a head is: shape, skin, eyes and hair, drawn by chance from a seed.
 
-Sex shows in the shape of the face, and only weakly in hair and brows: lips, skin and shave are drawn
-alike for both. Every trait has its own stream of random numbers, so that fixing one trait leaves the
-others as they were.
+Sex shows in the shape of the face, and only weakly in hair and brows: lips, skin and shave are
+drawn alike for both. Every trait has its own stream of random numbers, so that fixing one trait
+leaves the others as they were.
 """
 
 import dataclasses
@@ -184,7 +184,7 @@ class Identity:
 
     @property
     def gender(self):
-        """"male" or "female", by the larger share of the shape."""
+        """ "male" or "female", by the larger share of the shape."""
         return "male" if self.male > 0.5 else "female"
 
 

@@ -84,10 +84,14 @@ def encode_srgb(linear):
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
+SHOULDER = 0.38
+
+
 def tone_curve(linear):
-    """A mild film curve on linear light: a soft shoulder above .6 and a short toe."""
-    over = np.maximum(linear - 0.55, 0)
-    return np.where(linear > 0.55, 0.55 + over / (1 + 1.6 * over), linear)
+    """A mild film curve on linear light: straight up to .38, then a soft shoulder towards 1."""
+    over = np.maximum(linear - SHOULDER, 0)
+    room = 1 - SHOULDER
+    return np.where(linear > SHOULDER, SHOULDER + over / (1 + over / room), linear)
 
 
 def to_grey(colour):
@@ -267,11 +271,14 @@ class _Scene:
             received = received + 0.9 * intensity * open_sky * change
         received = np.clip(received, 0.004, None)
         # Light that leaves the skin elsewhere than it entered reddens the edge of shadows.
-        shadow = np.clip(received / 0.8, 0, 1)[:, None]
+        full = light.ambient + 0.6 * intensities.sum()
+        shadow = np.clip(received / full, 0.02, 1)[:, None]
         bleed = shadow ** np.array([-0.10, 0.02, 0.06])
         colour = paint.albedo * received[:, None] * bleed
         view = self._view(values[:, 6:9])
-        rough = 0.030 * _highlight(bent, view, light, 10) + 0.075 * _highlight(bent, view, light, 42)
+        rough = 0.030 * _highlight(bent, view, light, 10) + 0.075 * _highlight(
+            bent, view, light, 42
+        )
         fresnel = (1 - np.clip((bent * view).sum(1), 0, 1)) ** 5
         shine = paint.gloss * open_sky**1.5 * (rough + 0.10 * fresnel * received)
         colour = colour + shine[:, None]

@@ -1,8 +1,8 @@
 """Skin: its colour, its fine relief, its gloss, and which part of the face it belongs to.
 
-Everything here is a function of the canonical coordinates (decimetres, see `lib.faces.mesh`), of the
-painted masks and of the person, evaluated at the pixels that show skin: it follows every morph and
-expression and does not depend on the resolution.
+Everything here is a function of the canonical coordinates (decimetres, see `lib.faces.mesh`), of
+the painted masks and of the person, evaluated at the pixels that show skin: it follows every morph
+and expression and does not depend on the resolution.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _VALUES = _lattice()
 
 @numba.njit(cache=True, nogil=True)
 def _noise(points, frequency, offset, values, out):
-    """Trilinear value noise with smooth steps, and its gradient: columns value, d/dx, d/dy, d/dz."""
+    """Trilinear value noise with smooth steps and its gradient: value, d/dx, d/dy, d/dz."""
     n = values.shape[0]
     for p in range(points.shape[0]):
         x = points[p, 0] * frequency + offset[0]
@@ -172,14 +172,17 @@ def wrinkle_depth(canonical, strength, seed=0):
     depth = np.zeros(len(x))
     near = (z > 0.2) & (y > -1.0) & (y < 0.35)
     if near.any():
-        total = np.zeros(near.sum())
         for points, width, deep, onset in FOLDS:
             weight = deep * (0.16 * (onset == 0) + max(0.0, strength - onset) / (1 - onset))
-            if weight > 0.01:
-                far, place = _curve(points, side[near], level[near])
-                ends = smoothstep(0.0, 0.25, place) * smoothstep(1.0, 0.65, place)
-                total += weight * np.exp(-((far / width) ** 2)) * (0.15 + 0.85 * ends)
-        depth[near] = total
+            if weight <= 0.01:
+                continue
+            corners, reach = np.array(points), 2.5 * width
+            low, high = corners.min(0) - reach, corners.max(0) + reach
+            close = (side > low[0]) & (side < high[0]) & (level > low[1]) & (level < high[1])
+            close = np.nonzero(close & near)[0]
+            far, place = _curve(points, side[close], level[close])
+            ends = smoothstep(0.0, 0.25, place) * smoothstep(1.0, 0.65, place)
+            depth[close] += weight * np.exp(-((far / width) ** 2)) * (0.15 + 0.85 * ends)
     across = max(0.0, strength - 0.2) / 0.8
     if across > 0:
         bent = y + 0.10 * side**2 + 0.018 * wobble[:, 0] - 0.05 * np.exp(-((side / 0.12) ** 2))
@@ -218,7 +221,9 @@ def label_face(canonical, masks, style):
     face = (z > 0.12) & (y > -1.2)
 
     # Forehead: above a line that follows the brows, inside the temporal lines, to the hairline.
-    brow = 0.20 + 0.10 * np.sin(np.clip(side / 0.46, 0, 1) * 2.4) - 0.12 * smoothstep(0.45, 0.62, side)
+    brow = (
+        0.20 + 0.10 * np.sin(np.clip(side / 0.46, 0, 1) * 2.4) - 0.12 * smoothstep(0.45, 0.62, side)
+    )
     temple = 40 + 12 * smoothstep(0.95, 0.25, y)
     labels[face & (y > brow) & (azimuth < temple)] = PARTS["forehead"]
 
@@ -340,7 +345,9 @@ def paint_skin(identity, canonical, masks, normals, makeup=None, facial_hair=Non
     beard = np.zeros(len(x))
     if facial_hair is not None:
         beard = facial_hair_paint(canonical, facial_hair) * (1 - lips)
-        grain = np.clip(0.9 + 0.5 * fine[:, 0] + 0.5 * noise(canonical, 70, seed + 5)[:, 0], 0.2, 1.6)
+        grain = np.clip(
+            0.9 + 0.5 * fine[:, 0] + 0.5 * noise(canonical, 70, seed + 5)[:, 0], 0.2, 1.6
+        )
         strength = 0.55 if facial_hair == "stubble" else 0.62
         cover = np.clip(strength * beard * grain, 0, 0.85)[:, None]
         albedo = albedo * (1 - cover) + np.minimum(hair, 0.12) * cover
@@ -349,7 +356,9 @@ def paint_skin(identity, canonical, masks, normals, makeup=None, facial_hair=Non
         scalp = scalp_coverage(canonical, style) * (1 - smoothstep(0.1, 0.5, masks["ears"]))
         cover = 0.88 * scalp[:, None]
         albedo = albedo * (1 - cover) + hair * 0.75 * cover
-    albedo = albedo * (1 - 0.86 * inside)[:, None] * (1 - inside[:, None] * np.array([0.0, 0.4, 0.4]))
+    albedo = (
+        albedo * (1 - 0.86 * inside)[:, None] * (1 - inside[:, None] * np.array([0.0, 0.4, 0.4]))
+    )
 
     # Oil shines on forehead, nose and chin; lips are moist.
     zone = np.exp(-((side / 0.17) ** 2)) * smoothstep(-1.05, -0.9, y)

@@ -1,0 +1,95 @@
+"""Spherical harmonics and light transfer against analytic values."""
+
+import numpy as np
+import pytest
+from scipy.special import sph_harm_y
+
+from lib.errors import InputError
+from lib.faces.light import (
+    COEFFICIENTS,
+    LIGHTS,
+    Lamp,
+    Light,
+    cast_shadows,
+    compute_transfer,
+    even_directions,
+    find_light,
+    spherical_harmonics,
+)
+from lib.faces.mesh import unit
+
+# Clamped cosine in harmonics (Ramamoorthi & Hanrahan 2001, equation 8): pi, 2 pi / 3, pi / 4, 0,
+# -pi / 24 per degree.
+COSINE = np.repeat([np.pi, 2 * np.pi / 3, np.pi / 4, 0, -np.pi / 24], [1, 3, 5, 7, 9])
+
+
+def test_harmonics_agree_with_scipy():
+    rng = np.random.default_rng(0)
+    points = unit(rng.normal(size=(50, 3)))
+    polar, azimuth = np.arccos(points[:, 2]), np.arctan2(points[:, 1], points[:, 0])
+    ours = spherical_harmonics(points)
+    column = 0
+    for degree in range(5):
+        for order in range(-degree, degree + 1):
+            value = sph_harm_y(degree, abs(order), polar, azimuth)
+            # Real form without the Condon-Shortley sign.
+            part = value.imag if order < 0 else value.real
+            factor = 1 if order == 0 else np.sqrt(2) * (-1) ** order
+            np.testing.assert_allclose(ours[:, column], factor * part, atol=1e-10)
+            column += 1
+    assert column == COEFFICIENTS
+
+
+def test_open_points_receive_the_clamped_cosine():
+    # A lone sphere shadows nothing but itself, so its transfer is the clamped cosine's.
+    directions = even_directions(900)
+    normals = even_directions(40)
+    maps = cast_shadows(0.3 * even_directions(30_000), np.zeros((0, 3)), directions, 64)
+    got = compute_transfer(maps, 0.32 * normals, normals, bias=0.12)
+    expected = COSINE * spherical_harmonics(normals)
+    np.testing.assert_allclose(got, expected, atol=0.06)
+
+
+def test_a_plate_overhead_takes_the_upper_light():
+    directions = even_directions(400)
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 140)] * 2), -1).reshape(-1, 2)
+    plate = np.stack([grid[:, 0], np.full(len(grid), 0.3), grid[:, 1]], 1)
+    point, up = np.zeros((1, 3)), np.array([[0.0, 1.0, 0.0]])
+    nothing = np.zeros((0, 3))
+    free = compute_transfer(cast_shadows(nothing, nothing, directions), point, up)
+    covered = compute_transfer(cast_shadows(plate, nothing, directions), point, up)
+    lamp = Light((Lamp((0, 1, 0), 1.0),), 0.0).coefficients(np.eye(3))
+    assert (free @ lamp)[0] == pytest.approx(1, abs=0.15)
+    assert abs((covered @ lamp)[0]) < 0.1
+
+
+def test_hair_dims_and_does_not_block():
+    directions = even_directions(200)
+    nothing = np.zeros((0, 3))
+    cloud = 0.30 * even_directions(20_000)
+    maps = cast_shadows(nothing, cloud, directions)
+    point, up = np.zeros((1, 3)), np.array([[0.0, 0.0, 1.0]])
+    got = compute_transfer(maps, point, up, hair_bias=0.1, absorption=5.0)[0, 0]
+    free = compute_transfer(cast_shadows(nothing, nothing, directions), point, up)[0, 0]
+    # All around the hair lies .30 - .10 dm beyond the bias; a cell's highest point is near .30.
+    assert got / free == pytest.approx(np.exp(-5.0 * 0.2), rel=0.03)
+
+
+def test_lamps_turn_with_the_camera():
+    light = Light((Lamp((0, 0, 1), 1.0, 0.0),), 0.0)
+    quarter = np.array([[0, 0, 1.0], [0, 1, 0], [-1, 0, 0]])  # the nose points to the right
+    got = light.coefficients(quarter)
+    # A lamp in front of the picture lies on the head's right (negative x).
+    np.testing.assert_allclose(got, spherical_harmonics(np.array([[-1.0, 0, 0]]))[0], atol=1e-12)
+
+
+def test_ambient_light_alone_gives_its_irradiance():
+    coefficients = Light((), 0.7).coefficients(np.eye(3))
+    normals = even_directions(5)
+    np.testing.assert_allclose((COSINE * spherical_harmonics(normals)) @ coefficients, 0.7)
+
+
+def test_unknown_light_is_refused():
+    assert find_light("soft") is LIGHTS["soft"]
+    with pytest.raises(InputError, match="soft"):
+        find_light("moon")
