@@ -7,6 +7,9 @@ PROFILE ?= default
 SET ?=
 RUN ?=
 CHAPTER ?=
+PYTHON ?=
+# exported, so that the shell never parses what they hold
+export PROFILE SET RUN CHAPTER PYTHON
 export PYTHONNOUSERSITE := 1
 
 PY := .venv/bin/python
@@ -25,16 +28,16 @@ help:  ## this list
 
 env:  ## the two virtual environments (make does this by itself)
 	@test -n "$(ANY)" || { echo "Python 3.11 is needed and no python3 is on the path: install it, then run make again."; exit 1; }
-	@for p in "$(PYTHON)" python3.11 python3; do \
+	@for p in "$$PYTHON" python3.11 python3; do \
 	  if [ -n "$$p" ] && command -v $$p >/dev/null 2>&1 && $$p -c '' >/dev/null 2>&1; then \
 	    exec $$p scripts/setup_env.py; fi; done; \
 	echo "Python 3.11 is needed and no working Python was found: install it, then run make again."; exit 1
 
 book: env  ## the whole report, from faces to pages
-	@$(ENGINE) scripts/report.py --profile '$(PROFILE)' --set '$(SET)' --run '$(RUN)'
+	@$(ENGINE) scripts/report.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN"
 
 chapter: env  ## one chapter and what it needs: make chapter CHAPTER=01_faces
-	@$(ENGINE) scripts/report.py --profile '$(PROFILE)' --set '$(SET)' --run '$(RUN)' --chapter '$(CHAPTER)'
+	@$(ENGINE) scripts/report.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN" --chapter "$$CHAPTER"
 
 test: env  ## every check: linter, tests, notebooks, the book (as .ci/run does)
 	@$(PY) scripts/check.py

@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
+import shlex
 import types
 import typing
 from collections.abc import Mapping
@@ -217,7 +218,8 @@ def load_profile(profile: str, folder: Path | None = None) -> dict[str, dict[str
 def parse_set(text: str) -> dict[str, Any]:
     """Departures from a profile: ``"fill=blur faces.size=64"`` as a mapping name -> value.
 
-    Values are read as YAML, so ``size=224`` is an integer and ``levels=[1,10]`` a list.
+    Values are read as YAML, so ``size=224`` is an integer and ``levels=[1,10]`` a list; a value with
+    a blank is quoted, ``source='/my faces'``.
 
     Raises
     ------
@@ -225,7 +227,11 @@ def parse_set(text: str) -> dict[str, Any]:
         A word without ``=``, or a name given twice.
     """
     found: dict[str, Any] = {}
-    for word in text.split():
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        raise InputError(f'SET="{text}": a quotation mark is not closed.') from None
+    for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name or not value:
             raise InputError(

@@ -31,6 +31,13 @@ def test_a_departure_reaches_the_setting_and_gets_a_name_of_its_own():
     assert params.resolve("default", "seed=3 faces.size=64")[0] == run
 
 
+def test_a_quoted_value_may_hold_blanks():
+    _, settings = params.resolve("default", "source='/my faces/all of them' size=64")
+    assert settings["01_faces"].source == "/my faces/all of them"
+    with pytest.raises(InputError, match="not closed"):
+        params.resolve("default", "source='/my faces")
+
+
 def test_values_that_read_alike_after_cleaning_get_different_runs():
     one, two = (params.run_name("default", {"source": s}) for s in ("/data/a b", "/data/a_b"))
     assert one != two
@@ -90,9 +97,7 @@ def test_the_parameters_cell_is_the_default_profile(root, chapter):
     tagged = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
     assert len(tagged) == 1
     lines = "".join(tagged[0]["source"])
-    literals = {
-        node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(lines).body
-    }
+    literals = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(lines).body}
     profile = yaml.safe_load((root / "params" / "default.yml").read_text())[chapter]
     assert literals == {"run": "default", **profile}
     # a unit or meaning in each line's comment, which may not hold '=': papermill would miss the line
