@@ -216,7 +216,7 @@ def scalp_coverage(canonical, style):
     # Stubble of a fade still darkens the skin where the strands have become few.
     edge = np.minimum(0.8 * _edge(frame, style), 0.22)
     distance = hairline(canonical, style)
-    cover = _smoothstep(-0.1, 1.0, distance / edge)
+    cover = _smoothstep(-0.05, edge, distance)
     return cover * (0.25 + 0.75 * style.density) * _smoothstep(-1.2, -0.9, frame[..., 1])
 
 
@@ -365,7 +365,8 @@ def _comb(scalp, style, flow=None, sweep=0.0):
         front = _smoothstep(0.1, 0.7, z)
         over = np.stack([side, zero - 0.10, zero - 0.35 - 0.75 * front], axis=1)
         over = style.parting * over + (1 - style.parting) * np.array([0, 0.1, -1.0])
-        low = np.stack([0.15 * side, zero - 1.0, zero - 0.15 - 0.55 * front], axis=1)
+        aside = 0.15 * _smoothstep(-0.1, 0.1, scalp.height) - 0.04
+        low = np.stack([aside * side, zero - 1.0, zero - 0.15 - 0.55 * front], axis=1)
         field = top[:, None] * over + (1 - top)[:, None] * low
         field = field * (1 - 0.7 * crown) + away * 0.7 * crown
     return _tangent(field, normals)
@@ -432,16 +433,17 @@ def _grow_main(scalp, style, rng, count, widen):
         points = _cut(points, scalp.shift[1] + style.cut, rng)
     points = _curl(points, style, rng, lock, len(guides))
     _push_out(points, scalp.points, scalp.normals, *scalp.cells)
-    thin = 0.30 + 0.70 * _smoothstep(0.0, 1.0, height / edge)
+    thin = 0.13 + 0.87 * _smoothstep(-0.1, 1.0, height / edge)
     radius = style.radius * widen * rng.uniform(0.7, 1.3, count) * thin * np.where(stray, 0.45, 1.0)
     tint = np.exp(0.15 * rng.normal(size=count) + 0.16 * rng.normal(size=len(guides))[lock])
     return Strands(points, radius, np.clip(tint, 0.45, 1.8))
 
 
 def _steps(style, length):
-    """Enough steps to follow the curl: six to a period, 10 to 26 in all."""
-    period = style.wavelength if style.coil or style.wave else 0.25
-    return int(np.clip(np.ceil(6 * length / period), 10, 26))
+    """Enough steps to follow the curl: six to a period, 10 to 26 in all; 18 for straight hair."""
+    curled = style.coil > 0 or style.wave > 0
+    period = style.wavelength if curled else 0.25
+    return int(np.clip(np.ceil(6 * length / period), 10, 26 if curled else 18))
 
 
 def _advance(scalp, style, rng, roots, start, length, layer, comb, thick, clear=None, steps=None):
@@ -618,7 +620,7 @@ def _grow_fluff(scalp, style, rng, count, widen):
     points = _advance(
         scalp, soft, rng, roots, start, length, rng.random(count), comb, thick, steps=8
     )
-    radius = 0.0042 * widen * rng.uniform(0.7, 1.2, count)
+    radius = 0.0018 * widen * rng.uniform(0.7, 1.2, count)
     return Strands(points, radius, rng.uniform(0.9, 1.4, count))
 
 
@@ -648,16 +650,34 @@ def _build_cells(points, size):
 
 
 @numba.njit(cache=True)
+def _gap(offset, place):
+    """Distance to the neighbouring cell on one axis; ``place`` is 0 to `_CELL` within a cell."""
+    if offset < 0:
+        return place
+    return _CELL - place if offset > 0 else 0.0
+
+
+@numba.njit(cache=True)
 def _nearest(points, low, shape, start, order, x, y, z):
     """Index of the nearest vertex among the 27 cells around a place, or -1."""
     ix = int(np.floor((x - low[0]) / _CELL))
     iy = int(np.floor((y - low[1]) / _CELL))
     iz = int(np.floor((z - low[2]) / _CELL))
+    px, py, pz = x - low[0] - ix * _CELL, y - low[1] - iy * _CELL, z - low[2] - iz * _CELL
     best, found = 1e9, -1
-    for a in range(max(ix - 1, 0), min(ix + 2, shape[0])):
-        for b in range(max(iy - 1, 0), min(iy + 2, shape[1])):
-            for c in range(max(iz - 1, 0), min(iz + 2, shape[2])):
-                cell = (a * shape[1] + b) * shape[2] + c
+    # The own cell first: most neighbours are then too far to hold anything nearer.
+    for a in (0, -1, 1):
+        if ix + a < 0 or ix + a >= shape[0]:
+            continue
+        for b in (0, -1, 1):
+            if iy + b < 0 or iy + b >= shape[1]:
+                continue
+            for c in (0, -1, 1):
+                if iz + c < 0 or iz + c >= shape[2]:
+                    continue
+                if _gap(a, px) ** 2 + _gap(b, py) ** 2 + _gap(c, pz) ** 2 > best:
+                    continue
+                cell = ((ix + a) * shape[1] + iy + b) * shape[2] + iz + c
                 for k in range(start[cell], start[cell + 1]):
                     j = order[k]
                     dx, dy, dz = x - points[j, 0], y - points[j, 1], z - points[j, 2]
@@ -787,7 +807,7 @@ def brow_paint(canonical, shape):
     )
     v = (frame[..., 1] - _brow_line(inside, shape)) / (half * np.sqrt(1 + slope**2))
     body = np.exp(-0.69 * np.abs(v) ** 3.5)
-    ends = _smoothstep(-0.10, 0.06, u) * _smoothstep(1.10, 0.94, u)
+    ends = _smoothstep(-0.12, 0.18, u) * _smoothstep(1.10, 0.90, u)
     return body * ends * (frame[..., 2] > 0.45)
 
 
@@ -816,7 +836,8 @@ def grow_brows(surface, shape, rng):
     patch = _Patch(surface, lambda f: (f[:, 2] > 0.45) & (f[:, 1] > -0.05) & (f[:, 1] < 0.55))
     points = []
     for sign in (-1.0, 1.0):
-        u = rng.beta(1.02, 1.10, count)
+        # Sparse at the inner end, densest in the middle, thinning out to the tail.
+        u = rng.beta(1.30, 1.25, count)
         v = np.clip(rng.normal(0, 0.55, count), -1, 1)
         along = np.linspace(0, 1, steps)[:, None]
         x = shape.inner + (shape.outer - shape.inner) * u
@@ -837,7 +858,7 @@ def grow_brows(surface, shape, rng):
         place = place + normal * np.repeat(raised, count, axis=1).ravel()[:, None]
         points.append(place.reshape(steps, count, 3).transpose(1, 0, 2))
     points = np.concatenate(points)
-    radius = 0.0034 * rng.uniform(0.7, 1.3, len(points)) * (0.8 + 0.3 * shape.density)
+    radius = 0.0030 * rng.uniform(0.6, 1.3, len(points)) * (0.8 + 0.3 * shape.density)
     tint = np.clip(np.exp(0.18 * rng.normal(size=len(points))), 0.5, 1.7)
     return Strands(points, radius, tint)
 
@@ -881,7 +902,7 @@ class _Patch:
 # ----------------------------------------------------------------------------- lashes
 
 
-def grow_lashes(surface, strips, rng, per_quad=6):
+def grow_lashes(surface, strips, rng, per_quad=14):
     """Grow eyelashes on strips of quads that stand on the edges of the lids.
 
     Parameters
@@ -905,21 +926,26 @@ def grow_lashes(surface, strips, rng, per_quad=6):
     turn = np.argmin(distance + np.roll(distance, -1, axis=1), axis=1)
     quad = np.take_along_axis(strips, ((turn[:, None] + np.arange(4)) % 4)[..., None], axis=1)
     upper = quad[:, 2:, 1].mean(axis=1) > quad[:, :2, 1].mean(axis=1)
+    middle = np.abs(quad[:, :2, 0].mean(axis=1))
+    # Lashes get short towards the corners of the eye.
+    span = np.ptp(middle)
+    across = (middle - middle.min()) / span if span > 0 else np.full(len(middle), 0.5)
+    short = _smoothstep(-0.05, 0.25, across) * _smoothstep(1.05, 0.80, across)
     number = rng.poisson(np.where(upper, per_quad, per_quad / 4))
-    quad = np.repeat(quad, number, axis=0)
+    quad, short = np.repeat(quad, number, axis=0), np.repeat(short, number)[:, None]
     upper = np.repeat(upper, number)[:, None]
     u = rng.random((len(quad), 1))
     lean = np.clip(u + 0.25 * rng.normal(size=u.shape), 0, 1)
     root = quad[:, 0] + (quad[:, 1] - quad[:, 0]) * u
     tip = quad[:, 3] + (quad[:, 2] - quad[:, 3]) * lean
-    tip = root + (tip - root) * rng.uniform(0.6, 1.0, u.shape)
+    tip = root + (tip - root) * rng.uniform(0.6, 1.0, u.shape) * (0.15 + 0.85 * short)
     along = np.linspace(0, 1, 5)[None, :, None]
     sag = (
         np.where(upper, -0.18, 0.12)[..., None] * np.linalg.norm(tip - root, axis=1)[:, None, None]
     )
     points = root[:, None] + (tip - root)[:, None] * along
     points = points + sag * np.sin(np.pi * along) * np.array([0, 1.0, 0])
-    radius = np.where(upper[:, 0], 0.0042, 0.0026) * rng.uniform(0.8, 1.2, len(quad))
+    radius = np.where(upper[:, 0], 0.0034, 0.0014) * rng.uniform(0.8, 1.2, len(quad))
     return Strands(points, radius, np.full(len(quad), 0.5))
 
 
@@ -933,10 +959,10 @@ def _check_kind(kind):
 
 def _moustache(frame):
     x, y, z = np.abs(frame[..., 0]), frame[..., 1], frame[..., 2]
-    upper = np.interp(x, [0, 0.08, 0.16, 0.24, 0.32], [-0.485, -0.475, -0.49, -0.555, -0.68])
-    lower = np.interp(x, [0, 0.06, 0.18, 0.26, 0.32], [-0.575, -0.572, -0.60, -0.68, -0.76])
+    upper = np.interp(x, [0, 0.08, 0.16, 0.24, 0.32], [-0.500, -0.497, -0.50, -0.545, -0.62])
+    lower = np.interp(x, [0, 0.06, 0.18, 0.26, 0.32], [-0.575, -0.572, -0.60, -0.665, -0.71])
     inside = np.minimum(upper - y, y - lower)
-    return _smoothstep(-0.012, 0.022, inside) * _smoothstep(0.315, 0.27, x) * (z > 0.6)
+    return _smoothstep(-0.012, 0.022, inside) * _smoothstep(0.295, 0.235, x) * (z > 0.6)
 
 
 def _goatee(frame):
@@ -951,7 +977,7 @@ def _full_beard(frame):
     x, y, z = np.abs(frame[..., 0]), frame[..., 1], frame[..., 2]
     line = np.interp(x, [0.0, 0.24, 0.34, 0.46, 0.56, 0.62, 0.68],
                      [-0.82, -0.80, -0.64, -0.52, -0.36, -0.16, 0.02])  # fmt: skip
-    below = _smoothstep(-0.02, 0.07, line - y)
+    below = _smoothstep(-0.04, 0.10, line - y)
     neck = _smoothstep(-1.30, -1.16, y + 0.25 * np.clip(0.8 - z, 0, 1))
     back = _smoothstep(0.20, 0.32, z + 0.10 * np.clip(-0.4 - y, 0, 1))
     lips = np.exp(-(((x / 0.285) ** 2 + ((y + 0.665) / 0.125) ** 2) ** 3))
@@ -994,7 +1020,7 @@ _FACIAL = {
     "moustache": (900, 0.11, 0.0055, 0.22),
     "goatee": (1000, 0.15, 0.0055, 0.35),
     "beard": (4200, 0.14, 0.0060, 0.38),
-    "stubble": (5200, 0.022, 0.0036, 0.55),
+    "stubble": (7000, 0.016, 0.0011, 0.45),
 }
 
 

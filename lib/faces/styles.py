@@ -220,8 +220,8 @@ STYLES = {
             hold=0.3, front=0.10, recede=0.24, density=0.72, mess=0.14, radius=0.009,
         ),
         HairStyle(
-            "bald_crown", "whorl", 0.14, 0.20, 0.20, nape=0.5, thickness=0.04, lift=0.16,
-            hold=0.5, crown=1.0, front=0.20, density=0.70, mess=0.10, radius=0.0070,
+            "bald_crown", "back", 0.12, 0.15, 0.17, nape=0.5, thickness=0.04, lift=0.18,
+            hold=0.5, crown=1.0, front=0.20, density=0.72, mess=0.14, radius=0.0070,
         ),
         HairStyle(
             "afro_short", "radial", 0.13, 0.09, 0.09, nape=0.45, thickness=0.04, lift=0.9,
@@ -229,7 +229,7 @@ STYLES = {
             clumping=0.5, radius=0.010,
         ),
         HairStyle(
-            "afro_round", "radial", 0.46, 0.40, 0.38, nape=0.55, thickness=0.20, lift=1.0,
+            "afro_round", "radial", 0.34, 0.36, 0.34, nape=0.55, thickness=0.20, lift=1.0,
             stiffness=0.95, gravity=0.0, mess=0.22, coil=0.035, wavelength=0.13, clumps=700,
             clumping=0.45, variation=0.10, radius=0.012,
         ),
@@ -268,8 +268,8 @@ STYLES = {
             mess=0.06, part=0.05, **_LONG,
         ),
         HairStyle(
-            "long_wavy", "curtain", 2.6, 2.2, 1.9, thickness=0.17, lift=0.20, mess=0.10,
-            wave=0.055, wavelength=0.85, part=0.24, clumping=0.55, **(_LONG | dict(clumps=170)),
+            "long_wavy", "curtain", 2.6, 2.2, 1.9, thickness=0.16, lift=0.20, mess=0.07,
+            wave=0.05, wavelength=0.85, part=0.24, clumping=0.42, **(_LONG | dict(clumps=170)),
         ),
         HairStyle(
             "long_curly", "curtain", 2.3, 2.0, 1.8, thickness=0.24, lift=0.40, mess=0.16,
@@ -278,9 +278,9 @@ STYLES = {
         ),
         HairStyle("tied_back", tie=(0.30, -0.72), tail=1.5, **_TIED),
         HairStyle("bun", tie=(0.42, -0.66), tail=1.0, bun=0.25, **_TIED),
-        HairStyle("top_knot", tie=(0.88, -0.28), tail=0.8, bun=0.20, **_TIED),
+        HairStyle("top_knot", tie=(0.84, -0.34), tail=0.8, bun=0.15, **_TIED),
         HairStyle(
-            "tied_fringe", tie=(0.05, -0.70), tail=1.4, fringe=0.44, fringe_width=0.44, **_TIED
+            "tied_fringe", tie=(0.20, -0.74), tail=1.4, fringe=0.44, fringe_width=0.44, **_TIED
         ),
     )
 }  # fmt: skip
@@ -463,8 +463,11 @@ def vary_style(rng, style, male=0.5, age=0.3, texture="straight"):
         fringe_sweep=mirror * style.fringe_sweep
         + (0.35 * float(rng.normal()) if style.fringe and not style.fringe_sweep else 0.0),
         front=style.front + float(np.clip(0.045 * rng.normal(), -0.07, 0.09)),
-        recede=style.recede
-        + float(np.clip(0.05 * male + 0.10 * age * male + 0.04 * rng.normal(), 0, 0.25)),
+        recede=min(
+            style.recede
+            + float(np.clip(0.05 * male + 0.10 * age * male + 0.04 * rng.normal(), 0, 0.25)),
+            0.28,
+        ),
         mess=style.mess * float(np.exp(0.25 * rng.normal())),
         density=style.density * (1 - 0.25 * age * float(rng.random())),
         sideburn=style.sideburn + float(rng.uniform(0, 0.10)) * male,
@@ -474,7 +477,7 @@ def vary_style(rng, style, male=0.5, age=0.3, texture="straight"):
         if style.name == "top_knot":
             changes["tie"] = (height, depth + float(rng.uniform(-0.15, 0.10)))
         else:
-            changes["tie"] = (height + float(rng.uniform(-0.22, 0.22)), depth)
+            changes["tie"] = (max(height + float(rng.uniform(-0.22, 0.22)), 0.15), depth)
         changes["tail"] = style.tail * float(rng.uniform(0.55, 1.35))
         changes["bun"] = style.bun * float(rng.uniform(0.8, 1.25))
     if style.coil == 0 and texture == "wavy" and style.wave == 0:
