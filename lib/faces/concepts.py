@@ -124,20 +124,40 @@ def _list_concepts():
 #: The 38 local concepts by name, action units first.
 CONCEPTS = _list_concepts()
 
-#: Face units whose weight 1 is the action unit at full strength (both sides).
+#: Face units and expression targets with the weights of an action unit at full strength.
 ACTION_UNITS = {
     "AU_1": {"browInnerUp": 1.0},
     "AU_2": {"browOuterUp": 1.0},
     "AU_4": {"browDown": 1.0},
     "AU_5": {"eyeWide": 1.0},
     "AU_6": {"cheekSquint": 1.0, "eyeSquint": 0.4},
-    "AU_9": {"noseSneer": 1.0},
+    "AU_9": {
+        "noseSneer": 0.5,
+        "expression/nose-left-elevation": 0.8,
+        "expression/nose-right-elevation": 0.8,
+        "expression/nose-compression": 1.0,
+    },
     "AU_12": {"mouthSmile": 0.9},
     "AU_15": {"mouthFrown": 1.0},
     "AU_17": {"mouthShrugLower": 1.0},
     "AU_20": {"mouthStretch": 1.0},
     "AU_25": {"mouthUpperUp": 0.35, "mouthLowerDown": 0.6},
     "AU_26": {"jawOpen": 0.42},
+}
+#: Expressions as sets of action units; together they use each of the twelve at least twice.
+EXPRESSIONS = {
+    "neutral": (),
+    "smile": ("AU_6", "AU_12"),
+    "laugh": ("AU_6", "AU_12", "AU_25"),
+    "surprise": ("AU_1", "AU_2", "AU_5", "AU_25", "AU_26"),
+    "anger": ("AU_4", "AU_5"),
+    "sadness": ("AU_1", "AU_4", "AU_15", "AU_17"),
+    "disgust": ("AU_9", "AU_15", "AU_17"),
+    "fear": ("AU_1", "AU_2", "AU_4", "AU_5", "AU_20", "AU_25", "AU_26"),
+    "doubt": ("AU_15", "AU_17"),
+    "grimace": ("AU_20", "AU_25"),
+    "agape": ("AU_25", "AU_26"),
+    "sneer": ("AU_9", "AU_25"),
 }
 _ONE_SIDED = (
     "browDown", "browOuterUp", "cheekSquint", "eyeSquint", "eyeWide", "mouthFrown",
@@ -193,8 +213,8 @@ def expression_weights(units, strength=1.0):
     Returns
     -------
     dict of str -> float
-        Names of the mesh's face units (without ``unit/``), left and right written out; of two
-        action units that share a face unit the stronger counts.
+        Names of the mesh's face units (without ``unit/``), left and right written out, and of
+        ``expression/`` targets; of two action units that share one the stronger counts.
     """
     out = {}
     for unit in units:
@@ -239,13 +259,13 @@ class ExactMasks:
     ----------
     render : lib.faces.render.Render
         A picture with its buffers.
-    brow : lib.faces.styles.BrowShape
-        The person's eyebrows.
+    head : lib.faces.head.Head
+        What it shows.
     """
 
-    def __init__(self, render, brow):
+    def __init__(self, render, head):
         self.labels, self.side, self.lens = render.labels, render.side, render.lens
-        self.brow = brow
+        self.brow, self.facial_hair = head.identity.brow, head.facial_hair
         self.skin = np.isfinite(render.canonical[..., 0])
         self.canonical, self._away = render.canonical, np.full(self.labels.shape, np.inf)
         if self.skin.any():
@@ -305,9 +325,12 @@ class ExactMasks:
         return self._mouth() | self._moved(action_unit_field("AU_12"))
 
     def _hairy(self, kind):
-        """Skin on which a kind of facial hair grows, and the hairs over its edge."""
+        """Skin on which a kind of facial hair grows, and the hairs themselves."""
         painted = facial_hair_paint(self.canonical, kind) > 0.5
-        return painted & (self.skin & ~self._parts("lips") | self._parts("beard"))
+        hairs = self._parts("beard")
+        if self.facial_hair not in (kind, "stubble" if kind == "beard" else kind):
+            hairs &= painted
+        return (painted & self.skin & ~self._parts("lips")) | hairs
 
     def _beard(self):
         return self._hairy("beard")
@@ -363,7 +386,8 @@ def _field(weights):
 @functools.cache
 def action_unit_field(name):
     """How far an action unit moves each vertex, as a share of the largest: ndarray (n,)."""
-    return _field({"unit/" + k: w for k, w in expression_weights([name]).items()})
+    weights = expression_weights([name])
+    return _field({k if "/" in k else "unit/" + k: w for k, w in weights.items()})
 
 
 @functools.cache

@@ -1,0 +1,497 @@
+"""Any number of rendered faces to order, with planted cues, from one seed.
+
+>>> for batch in generate_faces(1000, seed=1, yaw=(-60, 60), views=5, colour=True):
+...     train(batch.images, batch.table["gender"])
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from lib.errors import InputError
+from lib.faces.concepts import EXPRESSIONS, expression_weights
+from lib.faces.dataset import LANDMARKS, MANIFEST, write_manifest
+from lib.faces.glasses import FRAMES
+from lib.faces.head import expression_targets
+from lib.faces.identity import Identity
+from lib.faces.landmarks import find_landmarks
+from lib.faces.light import find_light
+from lib.faces.mesh import ETHNICITIES
+from lib.faces.parallel import map_in_order
+from lib.faces.scenes import GENERATOR_FIRST, PEOPLE_PER_SEED, Scene, View
+from lib.faces.setfolder import landmark_table, save_table
+from lib.faces.styles import get_style
+from lib.store import atomic_path
+
+CUES = ("glasses", "greyscale")
+
+
+@dataclass(frozen=True)
+class FaceBatch:
+    """Some generated faces.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per image: ``identity``, ``viewpoint`` (yaw rounded to whole degrees), ``scene``
+        (number of the head as built), what `describe_scene` gives, ``yaw``, ``pitch``, ``roll``
+        (degrees), ``light``, ``expression``, ``colour``.
+    images : ndarray of uint8, (n, y, x) or (n, y, x, 3)
+    labels : ndarray (n, y, x) of uint8, or None
+        Parts, see `lib.faces.labels`.
+    landmarks : ndarray (n, 68, 3) of float32, or None
+        x, y in pixels and visibility.
+    """
+
+    table: pd.DataFrame
+    images: np.ndarray
+    labels: np.ndarray | None = None
+    landmarks: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class _Task:
+    scene: Scene
+    views: tuple
+    rows: tuple
+    size: int
+    supersample: int
+    channels: bool
+    labels: bool
+    landmarks: bool
+
+
+def generate_faces(
+    n,
+    *,
+    seed,
+    identities=None,
+    gender=None,
+    yaw=(-60, 60),
+    pitch=(-4, 4),
+    roll=0,
+    light="soft",
+    expression=None,
+    age=None,
+    ethnicity=None,
+    skin_tone=None,
+    hair="own",
+    glasses=None,
+    colour=False,
+    cue=None,
+    views=1,
+    size=112,
+    detail="fast",
+    supersample=2,
+    labels=False,
+    landmarks=False,
+    batch_size=64,
+    processes=2,
+):
+    """Render faces to order.
+
+    A setting is one value; a list, of which chance takes one for each head (or, for angles and
+    light, each image); or, for numbers, a pair ``(low, high)`` to draw from evenly.
+
+    Parameters
+    ----------
+    n : int
+        Number of images, a multiple of ``views``.
+    seed : int
+        Not negative. The same arguments give the same images, whatever ``processes`` and
+        ``batch_size``.
+    identities : None, int or list
+        None: every head is a new person. A number: so many people take turns. A list of seeds or
+        of `Identity`: these people take turns. New people have seeds from 10,000,000 on, so none
+        of them is in the study set or in the Face Dictionary.
+    gender : None, "male" or "female"
+        Of new people; None alternates.
+    yaw, pitch, roll : angles in degrees
+        Positive yaw: turned to the subject's left.
+    light : name in `lib.faces.light.LIGHTS`
+    expression : None, a name in `lib.faces.concepts.EXPRESSIONS`, or a mapping of face units
+    age : years, 10 to 85
+    ethnicity, skin_tone
+        As in `lib.faces.identity.sample_identity`.
+    hair : "own", None or a style's name
+    glasses : None or a frame's name
+    colour : bool
+    cue : dict, optional
+        ``{"kind": "glasses" | "greyscale", "percent": P}``: planted on P% of the males and
+        (100 - P)% of the females, rounded to whole heads (glasses) or images (greyscale, which
+        needs ``colour``); which ones, chance decides.
+    views : int
+        Images of each head as built. Building costs more than rendering: with 1 the set is most
+        varied, with 5 it is made about three times as fast.
+    size, supersample, detail
+        As in `lib.faces.render.render_head` and `lib.faces.head.build_head`.
+    labels, landmarks : bool
+        Whether batches carry these.
+    batch_size, processes : int
+
+    Returns
+    -------
+    iterator of FaceBatch
+        Memory does not grow with ``n``.
+
+    Raises
+    ------
+    InputError
+        A value out of range, an unknown name, or a cue that cannot be planted; before anything is
+        rendered.
+    """
+    settings = dict(yaw=yaw, pitch=pitch, roll=roll, light=light)
+    head = dict(
+        expression=expression, age=age, ethnicity=ethnicity, skin_tone=skin_tone, hair=hair,
+        glasses=glasses,
+    )  # fmt: skip
+    _check_counts(n=n, views=views, size=size, supersample=supersample, batch_size=batch_size)
+    if n % views:
+        raise InputError(f"n = {n} images cannot be {views} views per head: give a multiple.")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"seed is {seed!r}: give a whole number from 0 on.")
+    _check_options(settings, head)
+    people = _list_people(n // views, identities, gender, seed)
+    scenes = [
+        _plan_scene(person, head, np.random.default_rng([seed, 2, k]), detail)
+        for k, person in enumerate(people)
+    ]
+    pictures = [
+        _plan_views(settings, bool(colour), views, np.random.default_rng([seed, 3, k]))
+        for k in range(len(scenes))
+    ]
+    scenes, pictures = _plant(cue, scenes, pictures, colour, glasses, seed)
+    tasks = (
+        _Task(scene, tuple(shots), (k, name), size, supersample, bool(colour), labels, landmarks)
+        for k, ((scene, name), shots) in enumerate(zip(scenes, pictures, strict=True))
+    )
+    return _batches(map_in_order(_render_task, tasks, processes), batch_size)
+
+
+def plan_people(seed, count):
+    """Seeds of the new people of `generate_faces`: a range."""
+    first = GENERATOR_FIRST + PEOPLE_PER_SEED * seed
+    return range(first, first + count)
+
+
+def write_faces(folder, batches):
+    """Write generated faces as PNG files with a manifest that `lib.faces.dataset` reads.
+
+    Parameters
+    ----------
+    folder : path-like
+        One sub-folder per identity is made in it.
+    batches : iterable of FaceBatch
+
+    Returns
+    -------
+    Path
+        The manifest, written last.
+    """
+    folder = Path(folder)
+    tables, points = [], []
+    number = 0
+    for batch in batches:
+        paths = []
+        for row, image in zip(batch.table.itertuples(), batch.images, strict=True):
+            name = f"{row.identity}/{number:06d}_yaw{row.viewpoint:+04d}.png"
+            with atomic_path(folder / name) as temporary:
+                Image.fromarray(image).save(temporary, format="PNG")
+            paths.append(name)
+            number += 1
+        tables.append(batch.table.assign(path=paths))
+        points.append(batch.landmarks)
+    if not tables:
+        raise InputError("there are no faces to write: the batches are empty.")
+    table = pd.concat(tables, ignore_index=True)
+    landmarks = None if points[0] is None else np.concatenate(points)
+    first = ["path", "identity", "gender", "viewpoint"]
+    rest = [name for name in table if name not in first]
+    return write_manifest(table[first + rest], folder / MANIFEST, landmarks=landmarks)
+
+
+def render_examples(folder, *, size=56):
+    """Write the two forms that `lib.faces.dataset` reads, as models for a reader's own faces.
+
+    Parameters
+    ----------
+    folder : path-like
+        Gets ``folder_per_identity/`` and ``manifest/``: two people from three viewpoints each.
+    size : int
+        Side in pixels.
+
+    Returns
+    -------
+    DataFrame
+        The rows of the manifest.
+    """
+    folder = Path(folder)
+    plain, manifest = folder / "folder_per_identity", folder / "manifest"
+    seeds = plan_people(0, 2)
+    rows, points = [], []
+    for name, seed, male in (("anna", seeds[0], False), ("bruno", seeds[1], True)):
+        head = Scene(seed, male=male).build()
+        for yaw in (-45, 0, 45):
+            render = View(yaw=yaw).render(head, size=size, supersample=4)
+            stem = f"{name}/{name}_yaw{yaw:+04d}.png"
+            for place in (plain / stem, manifest / stem):
+                with atomic_path(place) as temporary:
+                    Image.fromarray(render.image).save(temporary, format="PNG", optimize=True)
+            rows.append((stem, name, head.identity.gender, yaw, round(head.identity.age, 1)))
+            points.append(find_landmarks(head, render))
+    table = pd.DataFrame(rows, columns=["path", "identity", "gender", "viewpoint", "age"])
+    save_table(landmark_table(table["path"], np.stack(points)), manifest / LANDMARKS)
+    write_manifest(table, manifest / MANIFEST)
+    return table
+
+
+# --- planning
+
+
+def _check_counts(**values):
+    for name, value in values.items():
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+            raise InputError(f"{name} is {value!r}: give a whole number from 1 on.")
+
+
+def _choices(option):
+    """What a setting may come out as; of a pair of numbers both ends."""
+    if isinstance(option, list):
+        if not option:
+            raise InputError("a list of choices is empty: give at least one.")
+        return option
+    return list(option) if _is_range(option) else [option]
+
+
+def _is_range(option):
+    return (
+        isinstance(option, tuple)
+        and len(option) == 2
+        and all(isinstance(v, int | float | np.number) for v in option)
+    )
+
+
+def _draw(option, rng):
+    if isinstance(option, list):
+        return option[rng.integers(len(option))]
+    return float(rng.uniform(*option)) if _is_range(option) else option
+
+
+def _check_options(settings, head):
+    for name in ("yaw", "pitch", "roll"):
+        for value in _choices(settings[name]):
+            if not isinstance(value, int | float | np.number) or not -180 <= value <= 180:
+                raise InputError(f"{name} is {value!r}: give degrees between -180 and 180.")
+    for name in _choices(settings["light"]):
+        find_light(name)
+    for expression in _choices(head["expression"]):
+        expression_targets(_expression(expression)[1])
+    for style in _choices(head["hair"]):
+        if style not in (None, "own"):
+            get_style(style)
+    for frame in _choices(head["glasses"]):
+        if frame is not None and frame not in FRAMES:
+            raise InputError(f"there are no glasses {frame!r}: choose {', '.join(FRAMES)} or None.")
+    for k, name in enumerate(("age", "ethnicity", "skin_tone")):
+        for value in _choices(head[name]):
+            Scene(seed=k, **{name: value}).person()
+
+
+def _expression(option):
+    """Name and face units of an expression setting."""
+    if option is None:
+        return "neutral", {}
+    if isinstance(option, Mapping):
+        return "own", dict(option)
+    if option not in EXPRESSIONS:
+        raise InputError(f"there is no expression {option!r}: choose {', '.join(EXPRESSIONS)}.")
+    return option, expression_weights(EXPRESSIONS[option])
+
+
+def _list_people(heads, identities, gender, seed):
+    """The person of each head: a list of `Identity` or of (seed, male)."""
+    if gender not in (None, "male", "female"):
+        raise InputError(f"gender is {gender!r}: give male, female or None.")
+    if isinstance(identities, list | tuple | range | np.ndarray):
+        if not len(identities):
+            raise InputError("the list of identities is empty: give at least one.")
+        given = [who if isinstance(who, Identity) else (int(who), None) for who in identities]
+        return [given[k % len(given)] for k in range(heads)]
+    count = heads if identities is None else identities
+    _check_counts(identities=count)
+    if count > PEOPLE_PER_SEED:
+        raise InputError(f"one seed has at most {PEOPLE_PER_SEED} people; {count} were asked for.")
+    seeds = plan_people(seed, count)
+    return [
+        (seeds[k % count], (k % count) % 2 == 0 if gender is None else gender == "male")
+        for k in range(heads)
+    ]
+
+
+def _plan_scene(person, head, rng, detail):
+    """A scene and the name of its expression."""
+    drawn = {name: _draw(option, rng) for name, option in head.items()}
+    name, drawn["expression"] = _expression(drawn["expression"])
+    if isinstance(person, Identity):
+        for trait in ("age", "ethnicity", "skin_tone"):
+            drawn.pop(trait)
+        return Scene(person.seed, identity=person, detail=detail, **drawn), name
+    seed, male = person
+    # Traits of a person do not change from head to head.
+    own = np.random.default_rng([seed, 4])
+    for trait in ("age", "ethnicity", "skin_tone"):
+        drawn[trait] = _draw(head[trait], own)
+    return Scene(seed, male=male, detail=detail, **drawn), name
+
+
+def _plan_views(settings, colour, views, rng):
+    return [
+        View(**{name: _draw(option, rng) for name, option in settings.items()}, colour=colour)
+        for _ in range(views)
+    ]
+
+
+def _plant(cue, scenes, pictures, colour, glasses, seed):
+    if cue is None:
+        return scenes, pictures
+    kind, percent = _check_cue(cue, colour, glasses)
+    rng = np.random.default_rng([seed, 5])
+    male = np.array([_is_male(scene) for scene, _ in scenes])
+    if kind == "glasses":
+        chosen = _choose(male, percent, rng)
+        frames = rng.choice(sorted(FRAMES), len(scenes))
+        worn = [str(frame) if c else None for frame, c in zip(frames, chosen, strict=True)]
+        scenes = [
+            (_replace(scene, glasses=frame), name)
+            for (scene, name), frame in zip(scenes, worn, strict=True)
+        ]
+        return scenes, pictures
+    counts = [len(shots) for shots in pictures]
+    chosen = np.split(_choose(np.repeat(male, counts), percent, rng), np.cumsum(counts)[:-1])
+    pictures = [
+        [_replace(view, colour=not grey) for view, grey in zip(shots, greys, strict=True)]
+        for shots, greys in zip(pictures, chosen, strict=True)
+    ]
+    return scenes, pictures
+
+
+def _replace(record, **changes):
+    return type(record)(**{**record.__dict__, **changes})
+
+
+def _check_cue(cue, colour, glasses):
+    if not isinstance(cue, Mapping) or set(cue) != {"kind", "percent"}:
+        raise InputError(
+            f"cue is {cue!r}: give {{'kind': one of {', '.join(CUES)}, 'percent': 0 to 100}}."
+        )
+    kind, percent = cue["kind"], cue["percent"]
+    if kind not in CUES:
+        raise InputError(f"there is no cue {kind!r}: choose {' or '.join(CUES)}.")
+    if not isinstance(percent, int | float | np.number) or not 0 <= percent <= 100:
+        raise InputError(f"the cue's percent is {percent!r}: give a number from 0 to 100.")
+    if kind == "greyscale" and not colour:
+        raise InputError("the cue greyscale needs colour=True: otherwise every image is grey.")
+    if kind == "glasses" and glasses is not None:
+        raise InputError("the cue glasses decides who wears them: leave glasses=None.")
+    return kind, percent
+
+
+def _choose(male, percent, rng):
+    """Mark percent% of the males and (100 - percent)% of the females, exactly."""
+    chosen = np.zeros(len(male), bool)
+    for members, share in ((np.flatnonzero(male), percent), (np.flatnonzero(~male), 100 - percent)):
+        count = int(np.floor(share / 100 * len(members) + 0.5))
+        chosen[rng.permutation(members)[:count]] = True
+    return chosen
+
+
+def _is_male(scene):
+    if scene.male is not None:
+        return bool(scene.male > 0.5)
+    return scene.person().gender == "male"
+
+
+# --- rendering
+
+
+def describe_scene(head):
+    """Attributes of a built head, as columns of a table of faces: dict.
+
+    ``gender``, ``seed``, ``age`` (years), ``ethnicity`` (the group that makes up .6 or more of the
+    shape, else mixed), ``skin_tone`` (dark from melanin .5 on), ``hair``, ``glasses``,
+    ``facial_hair``.
+    """
+    person = head.identity
+    shares = dict(zip(ETHNICITIES, person.ethnicity, strict=True))
+    largest = max(shares, key=shares.get)
+    return {
+        "gender": person.gender,
+        "seed": person.seed,
+        "age": round(person.age, 1),
+        "ethnicity": largest if shares[largest] >= 0.6 else "mixed",
+        "skin_tone": "bright" if person.melanin < 0.5 else "dark",
+        "hair": "none" if head.style is None else head.style.name,
+        "glasses": "none" if head.glasses is None else head.glasses.name,
+        "facial_hair": head.facial_hair or "none",
+    }
+
+
+def _render_task(task):
+    head = task.scene.build()
+    person = head.identity
+    number, expression = task.rows
+    rows, images, labels, points = [], [], [], []
+    for view in task.views:
+        render = view.render(head, size=task.size, supersample=task.supersample)
+        image = render.image
+        if task.channels and image.ndim == 2:
+            image = np.repeat(image[..., None], 3, axis=2)
+        images.append(image)
+        if task.labels:
+            labels.append(render.labels)
+        if task.landmarks:
+            points.append(find_landmarks(head, render))
+        rows.append(
+            {
+                "identity": f"g{person.seed:08d}",
+                "viewpoint": round(view.yaw),
+                "scene": number,
+                **describe_scene(head),
+                "yaw": round(view.yaw, 2),
+                "pitch": round(view.pitch, 2),
+                "roll": round(view.roll, 2),
+                "light": view.light,
+                "expression": expression,
+                "colour": view.colour,
+            }
+        )
+    return rows, images, labels, points
+
+
+def _batches(results, batch_size):
+    """Cut the heads' images into batches of equal length, the last one shorter."""
+    held = ([], [], [], [])
+    try:
+        for result in results:
+            for kept, new in zip(held, result, strict=True):
+                kept.extend(new)
+            while len(held[0]) >= batch_size:
+                yield _batch(*(kept[:batch_size] for kept in held))
+                held = tuple(kept[batch_size:] for kept in held)
+        if held[0]:
+            yield _batch(*held)
+    finally:
+        results.close()
+
+
+def _batch(rows, images, labels, points):
+    return FaceBatch(
+        pd.DataFrame(rows),
+        np.stack(images),
+        np.stack(labels) if labels else None,
+        np.stack(points) if points else None,
+    )

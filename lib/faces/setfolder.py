@@ -1,0 +1,178 @@
+"""Files of a rendered set: written whole, resumable, and checked by SHA-256."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from lib.errors import InputError
+from lib.faces.labels import PALETTE
+from lib.store import atomic_path, sha256
+
+SETTINGS = "settings.json"
+SUMS = "SHA256SUMS"
+#: What single heads left behind for the tables; removed when the set is complete.
+PARTS = ".parts"
+
+
+def claim(folder, settings):
+    """Begin a set in a folder, or take up one begun with the same settings.
+
+    Parameters
+    ----------
+    folder : Path
+    settings : dataclass instance
+        Everything the bytes of the set depend on.
+
+    Returns
+    -------
+    bool
+        Whether the set is complete already.
+
+    Raises
+    ------
+    InputError
+        The folder holds something else.
+    """
+    note = folder / SETTINGS
+    text = json.dumps(asdict(settings), indent=1) + "\n"
+    if note.exists():
+        if note.read_text(encoding="utf-8") != text:
+            raise InputError(
+                f"'{folder}' holds a set with other settings (see {SETTINGS} there): "
+                "remove it, or give another folder."
+            )
+        return (folder / SUMS).exists()
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"'{folder}' is not empty: give a new folder for the set.")
+    with atomic_path(note) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return False
+
+
+def save_part(folder, name, **arrays):
+    """Keep what the tables need of one head; written last, it marks the head as done."""
+    with atomic_path(folder / PARTS / f"{name}.npz") as temporary, temporary.open("wb") as handle:
+        np.savez_compressed(handle, **arrays)
+
+
+def has_part(folder, name):
+    """Whether `save_part` was completed under that name."""
+    return (folder / PARTS / f"{name}.npz").exists()
+
+
+def load_part(folder, name):
+    """Arrays of `save_part`: dict."""
+    with np.load(folder / PARTS / f"{name}.npz", allow_pickle=False) as part:
+        return dict(part)
+
+
+def finish(folder, names):
+    """Write the sums of the named files and remove what only an unfinished set needs."""
+    for left_by_a_killed_run in folder.rglob(".*.partial"):
+        left_by_a_killed_run.unlink()
+    sums = {name: sha256(folder / name) for name in sorted([SETTINGS, *names])}
+    with atomic_path(folder / SUMS) as temporary:
+        temporary.write_text(
+            "".join(f"{digest}  {name}\n" for name, digest in sums.items()), encoding="utf-8"
+        )
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
+
+
+def check_sums(folder):
+    """Compare a set with its ``SHA256SUMS``.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Returns
+    -------
+    int
+        Number of files that agree.
+
+    Raises
+    ------
+    InputError
+        Sums or a file missing, or a file that differs.
+    """
+    folder = Path(folder)
+    if not (folder / SUMS).is_file():
+        raise InputError(f"'{folder}' has no {SUMS}: restore the set.")
+    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        if not (folder / name).is_file():
+            raise InputError(f"'{name}' is missing from {folder}: restore the set.")
+        if sha256(folder / name) != digest:
+            raise InputError(f"'{name}' in {folder} was changed since it was made: restore it.")
+    return len(lines)
+
+
+def save_image(image, path, *, quality=None):
+    """Write a grey or colour array as WebP: lossless, or at a quality from 0 to 100."""
+    options = {"lossless": True, "quality": 100} if quality is None else {"quality": quality}
+    Image.fromarray(image).save(path, format="WEBP", method=6, **options)
+
+
+def save_labels(labels, path):
+    """Write a label array (y, x) of uint8 as a palette PNG."""
+    picture = Image.fromarray(labels)
+    picture.putpalette(PALETTE.tobytes())
+    picture.save(path, format="PNG", optimize=True)
+
+
+def save_codes(codes, path):
+    """Write an array (y, x) of uint16 as a 16-bit grey PNG."""
+    Image.fromarray(codes.astype(np.uint16)).save(path, format="PNG", optimize=True)
+
+
+def read_numbers(root, name):
+    """Read a picture whose pixels are numbers (labels, codes).
+
+    Parameters
+    ----------
+    root : Path
+    name : str
+        Path inside it.
+
+    Returns
+    -------
+    ndarray (y, x) of uint8 or uint16
+
+    Raises
+    ------
+    InputError
+        The file is missing, leads out of the folder, or is no picture of numbers.
+    """
+    path = root / str(name)
+    if not path.resolve().is_relative_to(root.resolve()) or not path.is_file():
+        raise InputError(f"the label picture '{name}' is not in {root}: restore it.")
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            if image.mode in ("P", "L", "I;16"):
+                return np.array(image)
+            mode = image.mode
+    except (OSError, SyntaxError, ValueError):
+        raise InputError(f"'{name}' cannot be read as a label picture: restore it.") from None
+    raise InputError(f"'{name}' is no label picture: its pixels are {mode}, not whole numbers.")
+
+
+def save_table(table, path):
+    """Write a DataFrame as CSV."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def landmark_table(paths, points):
+    """Landmarks (n, points, 3) in the wide form of ``landmarks.csv``, to a tenth of a pixel."""
+    columns = {"path": list(paths)}
+    for k in range(points.shape[1]):
+        for axis, name in enumerate("xy"):
+            columns[f"{name}{k}"] = [f"{value:.1f}" for value in points[:, k, axis]]
+        columns[f"v{k}"] = points[:, k, 2].astype(int)
+    return pd.DataFrame(columns)
