@@ -365,7 +365,7 @@ def _comb(scalp, style, flow=None, sweep=0.0):
         front = _smoothstep(0.1, 0.7, z)
         over = np.stack([side, zero - 0.10, zero - 0.35 - 0.75 * front], axis=1)
         over = style.parting * over + (1 - style.parting) * np.array([0, 0.1, -1.0])
-        aside = 0.15 * _smoothstep(-0.1, 0.1, scalp.height) - 0.04
+        aside = 0.24 * _smoothstep(-0.1, 0.1, scalp.height) - 0.12
         low = np.stack([aside * side, zero - 1.0, zero - 0.15 - 0.55 * front], axis=1)
         field = top[:, None] * over + (1 - top)[:, None] * low
         field = field * (1 - 0.7 * crown) + away * 0.7 * crown

@@ -178,9 +178,9 @@ class BrowShape:
 
 
 _SHORT = dict(nape=0.35, variation=0.16, gravity=0.05, clumps=420)
-_LONG = dict(nape=1.0, gravity=0.30, stiffness=0.5, clear=0.93, variation=0.10, clumps=300)
+_LONG = dict(nape=1.0, gravity=0.42, stiffness=0.5, clear=0.93, variation=0.10, clumps=300)
 _TIED = dict(
-    flow="tied", top=1.2, side=1.2, back=1.2, nape=1.0, lift=0.05, thickness=0.05, gravity=0.0,
+    flow="tied", top=1.2, side=1.2, back=1.2, nape=1.0, lift=0.05, thickness=0.085, gravity=0.0,
     stiffness=0.3, hold=0.85, mess=0.05, clumps=170, clumping=0.25, variation=0.05,
 )  # fmt: skip
 
@@ -189,11 +189,11 @@ STYLES = {
     for style in (
         HairStyle(
             "shaved", "whorl", 0.03, 0.025, 0.025, nape=0.6, lift=0.8, thickness=0.01, mess=0.3,
-            density=0.68, radius=0.0048, clumping=0.0,
+            density=0.74, radius=0.0017, clumping=0.0,
         ),
         HairStyle(
-            "buzz", "whorl", 0.085, 0.065, 0.06, nape=0.4, lift=0.72, thickness=0.02, mess=0.3,
-            density=0.9, radius=0.0070, clumping=0.1,
+            "buzz", "whorl", 0.095, 0.070, 0.065, nape=0.4, lift=0.5, thickness=0.02, mess=0.25,
+            density=1.0, radius=0.0085, clumping=0.1,
         ),
         HairStyle(
             "crop_side", "side", 0.46, 0.20, 0.24, thickness=0.10, lift=0.22, part=0.30,
@@ -252,7 +252,7 @@ STYLES = {
             "medium", "curtain", 1.35, 1.10, 1.0, cut=-0.62, thickness=0.10, lift=0.16,
             mess=0.08, wave=0.02, wavelength=0.9, part=0.16, clumping=0.45,
             hold=0.12,
-            **(_LONG | dict(gravity=0.30, nape=0.8, clear=0.90)),
+            **(_LONG | dict(gravity=0.40, nape=0.8, clear=0.90)),
         ),
         HairStyle(
             "bob", "curtain", 2.1, 1.7, 1.4, cut=-0.92, thickness=0.13, lift=0.18,
@@ -358,17 +358,17 @@ _ODDS = {
     "afro_short": (12.0, 14.0, "coily"),
     "afro_round": (10.0, 8.0, "coily"),
     "curly_short": (12.0, 14.0, "curly coily"),
-    "curly_medium": (14.0, 10.0, "curly"),
+    "curly_medium": (15.0, 10.0, "curly"),
     "pixie": (10.0, 7.0, "straight wavy"),
-    "medium": (8.0, 10.0, "straight wavy"),
-    "bob": (9.0, 5.0, "straight wavy"),
-    "bob_fringe": (5.0, 2.5, "straight"),
-    "long_straight": (9.0, 6.0, "straight"),
-    "long_wavy": (10.0, 7.0, "wavy"),
-    "long_curly": (12.0, 8.0, "curly coily"),
-    "tied_back": (15.0, 12.0, "straight wavy curly coily"),
-    "bun": (13.0, 10.0, "straight wavy curly coily"),
-    "top_knot": (6.0, 7.0, "straight wavy curly coily"),
+    "medium": (12.0, 12.0, "straight wavy"),
+    "bob": (12.0, 6.0, "straight wavy"),
+    "bob_fringe": (8.0, 3.0, "straight"),
+    "long_straight": (14.0, 8.0, "straight"),
+    "long_wavy": (14.0, 8.0, "wavy"),
+    "long_curly": (15.0, 9.0, "curly coily"),
+    "tied_back": (13.0, 10.0, "straight wavy curly coily"),
+    "bun": (11.0, 8.0, "straight wavy curly coily"),
+    "top_knot": (6.0, 6.0, "straight wavy curly coily"),
     "tied_fringe": (5.0, 2.5, "straight"),
     "receding": (0.0, 9.0, "straight wavy curly coily"),
     "bald_crown": (0.0, 7.0, "straight wavy curly coily"),
@@ -502,8 +502,8 @@ def sample_brow(rng, male):
     BrowShape
     """
     male = float(male)
-    odds = np.array([0.46, 0.10, 0.14, 0.16, 0.14]) * (1 - male)
-    odds += np.array([0.46, 0.22, 0.05, 0.06, 0.21]) * male
+    odds = np.array([0.50, 0.05, 0.15, 0.16, 0.14]) * (1 - male)
+    odds += np.array([0.51, 0.16, 0.05, 0.06, 0.22]) * male
     shape = BROWS[str(rng.choice(list(BROWS), p=odds / odds.sum()))]
     return replace(
         shape,
