@@ -190,8 +190,6 @@ def main():
     count, vertices = len(arrays["target_names"]), len(arrays["points"])
     print(f"{options.out}: {count} targets over {vertices} vertices, {len(data) / 1e6:.2f} MB")
     print("sha256", hashlib.sha256(data).hexdigest())
-        f"vertices, {size / 1e6:.2f} MB, sha256 {hashlib.sha256(options.out.read_bytes()).hexdigest()}"
-    )
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lib.errors import InputError
+from lib.faces.assets import load_assets
 from lib.faces.glasses import FRAMES
-from lib.faces.head import build_head, expression_targets
+from lib.faces.head import build_head, expression_targets, place_head, sexless
 from lib.faces.identity import sample_identity
 from lib.faces.labels import PALETTE, PARTS, colour_labels
 from lib.faces.light import Light
@@ -219,6 +220,24 @@ def test_heads_of_all_people_have_the_same_size():
         ).surface.points[face]
         sizes.append(np.sqrt(((points - points.mean(0)) ** 2).sum(1).mean()))
     assert np.ptp(sizes) < 0.02 * np.mean(sizes)
+
+
+def test_necks_have_no_sex():
+    woman, man = (
+        place_head(sample_identity(8, male=m, strength=0).morphs)[0][: load_assets().body_size]
+        for m in (0.1, 0.9)
+    )
+    height = load_mesh().neutral[: load_assets().body_size, 1]
+    neck, face = height < -1.45, height > -0.6
+    np.testing.assert_allclose(woman[neck], man[neck], atol=1e-9)
+    assert np.linalg.norm(woman[face] - man[face], axis=1).mean() > 0.03
+
+
+def test_sexless_weights_keep_their_sum():
+    morphs = sample_identity(8, male=0.9, age=40).morphs
+    even = sexless(morphs)
+    assert sum(even.values()) == pytest.approx(sum(morphs.values()))
+    assert even["macro/asian-male-young"] == pytest.approx(even["macro/asian-female-young"])
 
 
 def test_neckline_is_drawn_anew_per_view_and_can_be_fixed():

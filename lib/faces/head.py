@@ -1,5 +1,6 @@
 """A head, ready to be rendered from anywhere: its geometry and how it takes the light."""
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from lib.faces.glasses import Glasses, build_glasses
 from lib.faces.identity import Identity
 from lib.faces.light import cast_shadows, compute_transfer, even_directions
 from lib.faces.mesh import (
+    GENDERS,
     Surface,
     apply_morphs,
     build_surface,
@@ -23,7 +25,7 @@ from lib.faces.mesh import (
     quads_to_triangles,
     unit,
 )
-from lib.faces.skin import Makeup
+from lib.faces.skin import Makeup, smoothstep
 
 # Strands of a full head, directions of shadow maps, their cells, and points strewn over the skin.
 DETAIL = {
@@ -156,6 +158,49 @@ def _strew(points, triangles, count, rng):
     )
 
 
+def sexless(morphs):
+    """The same weights with the male and female macro shapes in equal shares: dict."""
+    out = {}
+    for name, weight in morphs.items():
+        if name.startswith("macro/"):
+            for gender in GENDERS:
+                twin = re.sub("-(male|female)-", f"-{gender}-", name)
+                if twin in load_assets().targets:
+                    out[twin] = out.get(twin, 0.0) + weight / 2
+        else:
+            out[name] = out.get(name, 0.0) + weight
+    return out
+
+
+def place_head(morphs):
+    """Base vertices of an expressionless head in head space.
+
+    Neck and shoulders have no sex: their width alone would tell it from a single pixel. They blend
+    into the jaw.
+
+    Parameters
+    ----------
+    morphs : mapping of str -> float
+
+    Returns
+    -------
+    points : float64 array (v, 3)
+    scale : float
+        Of the head, see `lib.faces.mesh.head_frame`.
+    """
+    points = apply_morphs(morphs)
+    origin, scale = head_frame(points)
+    points = (points - origin) * scale
+    other = apply_morphs(sexless(morphs))
+    other_origin, other_scale = head_frame(other)
+    other = (other - other_origin) * other_scale
+    _, y, z = load_mesh().neutral.T
+    # The border runs from under the chin up to below the ears.
+    border = -1.12 + 0.42 * np.clip((0.75 - z) / 0.75, 0, 1)
+    neck = smoothstep(0.0, 0.30, border - y)[:, None]
+    return points * (1 - neck) + other * neck, scale
+
+
 def _lip_distance(points):
     """Height of the upper lip's middle above the lower lip's, decimetres."""
     x, y, z = load_mesh().neutral[: load_assets().body_size].T
@@ -243,9 +288,7 @@ def build_head(
     targets = expression_targets(expression)
     style = _find_style(hair, identity)
 
-    rest = apply_morphs(identity.morphs)
-    origin, scale = head_frame(rest)
-    rest = (rest - origin) * scale
+    rest, scale = place_head(identity.morphs)
     points = rest.copy()
     for name, weight in targets.items():
         index, delta = assets.targets[name]
@@ -264,7 +307,9 @@ def build_head(
     brow_colour = np.minimum(colour * 0.8 + 0.14 * skin, 0.17)
     groups = [("brow", hair_module.grow_brows(surface, identity.brow, stream(1)), brow_colour)]
     lashes = hair_module.grow_lashes(surface, _lash_strips(points), stream(2))
-    lashes = replace(lashes, radius=lashes.radius * 0.4)
+    # The lower lashes are finer, or they read as dots.
+    drop = lashes.points[:, -1, 1] < lashes.points[:, 0, 1]
+    lashes = replace(lashes, radius=lashes.radius * np.where(drop, 0.16, 0.4))
     groups.append(("lash", lashes, np.full(3, 0.012)))
     if style is not None:
         strands = hair_module.grow_hair(calm, style, stream(0), count=budget["strands"])

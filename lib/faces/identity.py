@@ -453,7 +453,7 @@ def sample_identity(
     if male is None:
         male = bool(drawn < 0.5)
     if isinstance(male, (bool, np.bool_)):
-        male = float(np.clip((0.90 if male else 0.10) + jitter, 0, 1))
+        male = float(np.clip((0.84 if male else 0.16) + jitter, 0, 1))
     if not 0 <= male <= 1:
         raise InputError(f"male must be True, False or a number from 0 to 1, not {male}.")
     years = 18 + 57 * _stream(seed, 2).beta(1.3, 2.6)
