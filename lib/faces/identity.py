@@ -53,8 +53,8 @@ IRISES = {
 
 # Named attributes as weights of shape targets; l- stands for both sides.
 ATTRIBUTES = {
-    "double_chin": {"neck/neck-double-incr": 1.0, "head/head-fat-incr": 0.25},
-    "eye_bags": {"eyes/l-eye-bag-incr": 1.0, "eyes/l-eye-bag-out": 0.5},
+    "double_chin": {"neck/neck-double-incr": 1.6, "head/head-fat-incr": 0.35},
+    "eye_bags": {"eyes/l-eye-bag-incr": 1.3, "eyes/l-eye-bag-out": 0.7},
     "big_nose": {
         "nose/nose-volume-incr": 0.6, "nose/nose-scale-horiz-incr": 0.6,
         "nose/nose-scale-vert-incr": 0.3, "nose/nose-scale-depth-incr": 0.35,
@@ -112,8 +112,8 @@ _ADJUST = {
 }
 
 
-# Everybody's lips rest relaxed: the base mesh alone pouts and sags.
-RESTING_MOUTH = {
+# A relaxed face: the base mesh alone pouts, and its eyes stare.
+RESTING = {
     "mouth/mouth-angles-up": 0.38,
     "mouth/mouth-upperlip-volume-decr": 0.30,
     "mouth/mouth-lowerlip-volume-decr": 0.15,
@@ -121,6 +121,8 @@ RESTING_MOUTH = {
     "mouth/mouth-scale-horiz-incr": 0.20,
     "unit/mouthSmileLeft": 0.10,
     "unit/mouthSmileRight": 0.10,
+    "unit/eyeBlinkLeft": 0.08,
+    "unit/eyeBlinkRight": 0.08,
 }
 
 
@@ -468,7 +470,7 @@ def sample_identity(
     weights = macro_weights(male, age, shares, muscle, weight)
     for name, value in sample_shape(_stream(seed, 5), strength).items():
         weights[name] = value
-    for name, value in RESTING_MOUTH.items():
+    for name, value in RESTING.items():
         weights[name] = weights.get(name, 0.0) + value
     attributes = dict(attributes or {})
     for name, value in attribute_morphs(attributes).items():
@@ -513,6 +515,7 @@ def sample_identity(
         moles.append((*(float(v) for v in spot), float(rng.uniform(0.008, 0.017))))
     freckles = float(np.clip(rng.normal() - 0.9, 0, 1)) * pale
     wrinkles = float(np.clip((age - 28) / 45 + 0.10 * rng.normal(), 0.02, 1))
+    bags = float(np.clip(0.15 + 0.4 * age_share + 0.15 * rng.normal(), 0, 0.8))
     fields = {
         "seed": int(seed),
         "male": male,
@@ -533,7 +536,7 @@ def sample_identity(
         "oil": float(rng.uniform(0.25, 0.9)),
         "redness": float(rng.uniform(0.1, 0.6)),
         "pores": float(rng.uniform(0.4, 1.0)) * float(np.clip((age - 8) / 14, 0.2, 1)),
-        "eye_bags": float(np.clip(0.15 + 0.4 * age_share + 0.15 * rng.normal(), 0, 0.8)),
+        "eye_bags": max(bags, 0.95 * float(attributes.get("eye_bags", 0))),
         "attributes": attributes,
     }
     unknown = [name for name in overrides if name not in fields]
