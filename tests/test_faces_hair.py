@@ -159,7 +159,7 @@ def test_receding_bares_the_temples_first(surface):
     )
     above = surface.canonical[:, 1] > 0.3
     assert loss[above & (np.abs(azimuth - 32) < 6)].mean() > 0.10
-    assert loss[above & (azimuth < 8)].mean() < 0.05
+    assert 0.03 < loss[above & (azimuth < 8)].mean() < 0.09
     assert np.abs(loss[azimuth > 90]).max() < 1e-9
 
 

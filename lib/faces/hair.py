@@ -107,9 +107,9 @@ def _azimuth(frame):
 # Azimuth (degrees), height of the hairline above the eyes (dm), share of `front`, of `recede`.
 _LINE = np.array(
     [
-        [0, 0.695, 1.0, 0.05],
-        [10, 0.700, 1.0, 0.20],
-        [20, 0.705, 1.0, 0.65],
+        [0, 0.695, 1.0, 0.30],
+        [10, 0.700, 1.0, 0.45],
+        [20, 0.705, 1.0, 0.75],
         [29, 0.685, 1.0, 1.0],
         [37, 0.625, 0.9, 1.0],
         [44, 0.525, 0.7, 0.75],
@@ -412,7 +412,8 @@ def _grow_main(scalp, style, rng, count, widen):
         0.7 * rng.normal(size=count) + 0.7 * rng.normal(size=len(guides))[lock]
     )
     length = _lengths(frame, height, edge, style) * np.exp(np.clip(vary, -0.8, 0.5))
-    stray = rng.random(count) < 0.03
+    # Flyaways, but none that would fall over the forehead.
+    stray = (rng.random(count) < 0.03) & ((height > 0.2) | (frame[:, 2] < 0.4))
     layer = rng.random(count) ** 0.7 * np.where(stray, 1.5, 1.0)
     comb, thick = _comb(scalp, style), _thickness(scalp, style)
     if style.flow == "tied":
@@ -440,10 +441,16 @@ def _grow_main(scalp, style, rng, count, widen):
 
 
 def _steps(style, length):
-    """Enough steps to follow the curl: six to a period, 10 to 26 in all; 18 for straight hair."""
-    curled = style.coil > 0 or style.wave > 0
-    period = style.wavelength if curled else 0.25
-    return int(np.clip(np.ceil(6 * length / period), 10, 26 if curled else 18))
+    """Steps that the path of a strand is integrated with, 10 to 18."""
+    return int(np.clip(np.ceil(length / 0.04), 10, 18))
+
+
+def _curl_steps(style, length):
+    """Points of a strand: seven to a period of its curl, at most 32."""
+    plain = _steps(style, length)
+    if style.coil == 0 and style.wave == 0:
+        return plain
+    return int(np.clip(np.ceil(7 * length / style.wavelength), plain, 32))
 
 
 def _advance(scalp, style, rng, roots, start, length, layer, comb, thick, clear=None, steps=None):
@@ -498,6 +505,8 @@ def _curl(points, style, rng, lock, locks):
     """Add a helix or a planar wave around every strand."""
     if style.coil == 0 and style.wave == 0:
         return points
+    if style.flow != "tied":
+        points = _resample(points, _curl_steps(style, max(style.top, style.side)))
     step = np.linalg.norm(np.diff(points, axis=1), axis=2)
     along = np.concatenate([np.zeros((len(points), 1)), np.cumsum(step, axis=1)], axis=1)
     if style.flow == "tied":
@@ -913,7 +922,7 @@ def grow_lashes(surface, strips, rng, per_quad=14):
         Corners in dm, in order round each quad; the side nearest to the skin is the root.
     rng : numpy.random.Generator
     per_quad : float
-        Lashes per quad of the upper lids; lower lids, whose strips point down, get a quarter.
+        Lashes per quad of the upper lids; lower lids, whose strips point down, get a sixth.
 
     Returns
     -------
@@ -931,7 +940,7 @@ def grow_lashes(surface, strips, rng, per_quad=14):
     span = np.ptp(middle)
     across = (middle - middle.min()) / span if span > 0 else np.full(len(middle), 0.5)
     short = _smoothstep(-0.05, 0.25, across) * _smoothstep(1.05, 0.80, across)
-    number = rng.poisson(np.where(upper, per_quad, per_quad / 4))
+    number = rng.poisson(np.where(upper, per_quad, per_quad / 6))
     quad, short = np.repeat(quad, number, axis=0), np.repeat(short, number)[:, None]
     upper = np.repeat(upper, number)[:, None]
     u = rng.random((len(quad), 1))
@@ -945,7 +954,7 @@ def grow_lashes(surface, strips, rng, per_quad=14):
     )
     points = root[:, None] + (tip - root)[:, None] * along
     points = points + sag * np.sin(np.pi * along) * np.array([0, 1.0, 0])
-    radius = np.where(upper[:, 0], 0.0034, 0.0014) * rng.uniform(0.8, 1.2, len(quad))
+    radius = np.where(upper[:, 0], 0.0030, 0.0009) * rng.uniform(0.8, 1.2, len(quad))
     return Strands(points, radius, np.full(len(quad), 0.5))
 
 

@@ -217,7 +217,7 @@ STYLES = {
         ),
         HairStyle(
             "receding", "back", 0.32, 0.16, 0.18, nape=0.4, thickness=0.06, lift=0.24,
-            hold=0.3, front=0.10, recede=0.24, density=0.72, mess=0.14, radius=0.009,
+            hold=0.3, front=0.10, recede=0.18, density=0.86, mess=0.13, radius=0.010,
         ),
         HairStyle(
             "bald_crown", "back", 0.12, 0.15, 0.17, nape=0.5, thickness=0.04, lift=0.18,
@@ -465,7 +465,7 @@ def vary_style(rng, style, male=0.5, age=0.3, texture="straight"):
         front=style.front + float(np.clip(0.045 * rng.normal(), -0.07, 0.09)),
         recede=min(
             style.recede
-            + float(np.clip(0.05 * male + 0.10 * age * male + 0.04 * rng.normal(), 0, 0.25)),
+            + float(np.clip(0.03 * male + 0.06 * age * male + 0.05 * rng.normal(), 0, 0.25)),
             0.28,
         ),
         mess=style.mess * float(np.exp(0.25 * rng.normal())),
