@@ -60,6 +60,10 @@ class Faces(Chapter):
     size: Size = 112
     show_identities: int = Field(8, ge=1, le=40, description="rows of the contact sheet")
     megapixels: float = Field(50, gt=0, le=1000, description="largest image that is decoded")
+    check_size: int = Field(56, ge=16, le=224, description="side of images in the checks, pixels")
+    check_draws: int = Field(20, ge=1, le=1000, description="random deals of gender")
+    dictionary: str = Field("data/faces/dictionary", min_length=1, description="Face Dictionary")
+    ellipse_level: float = Field(0.95, gt=0, lt=1, description="confidence of elliptical masks")
     seed: Seed = 0
 
 
@@ -218,8 +222,8 @@ def load_profile(profile: str, folder: Path | None = None) -> dict[str, dict[str
 def parse_set(text: str) -> dict[str, Any]:
     """Departures from a profile: ``"fill=blur faces.size=64"`` as a mapping name -> value.
 
-    Values are read as YAML, so ``size=224`` is an integer and ``levels=[1,10]`` a list; a value with
-    a blank is quoted, ``source='/my faces'``.
+    Values are read as YAML, so ``size=224`` is an integer and ``levels=[1,10]`` a list; a value
+    with a blank is quoted, ``source='/my faces'``.
 
     Raises
     ------

@@ -126,7 +126,12 @@ def study_views(k, plan=None):
     return views
 
 
-def load_labels(faces, index=None):
+def has_labels(faces):
+    """Whether a set came with part labels, as rendered sets do."""
+    return "label_path" in faces.table
+
+
+def load_labels(faces, index=None, size=None):
     """Part labels of the images of a rendered set.
 
     Parameters
@@ -135,6 +140,8 @@ def load_labels(faces, index=None):
         With a column ``label_path``.
     index : int array, boolean array or slice, optional
         Rows of the table, by position; default all.
+    size : int, optional
+        Side in pixels to bring the labels to (nearest pixel); None: as stored.
 
     Returns
     -------
@@ -146,11 +153,15 @@ def load_labels(faces, index=None):
     InputError
         The set carries no labels, or a label file is missing or leads out of the folder.
     """
-    if "label_path" not in faces.table:
+    if not has_labels(faces):
         raise InputError(f"{faces.root} has no part labels: its manifest lacks 'label_path'.")
     names = faces.table["label_path"]
     names = names if index is None else names.iloc[index]
-    return np.stack([read_numbers(faces.root, name) for name in names])
+    labels = np.stack([read_numbers(faces.root, name) for name in names])
+    if size is None:
+        return labels
+    y, x = (((np.arange(size) + 0.5) * side / size).astype(int) for side in labels.shape[1:])
+    return labels[:, y[:, None], x]
 
 
 # --- rendering
