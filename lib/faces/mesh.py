@@ -82,8 +82,8 @@ class Surface:
 
 def unit(vectors):
     """Vectors scaled to length 1 along the last axis; zero vectors stay zero."""
-    length = np.sqrt((vectors * vectors).sum(-1, keepdims=True))
-    return vectors / np.maximum(length, 1e-12)
+    length = np.sqrt(np.einsum("...k,...k->...", vectors, vectors))
+    return vectors / np.maximum(length, 1e-12)[..., None]
 
 
 def compute_normals(points, triangles):

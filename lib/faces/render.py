@@ -144,7 +144,8 @@ def _highlight(normals, view, light, power):
     total = np.zeros(len(normals))
     for direction, intensity in zip(directions, intensities, strict=True):
         half = unit(direction + view)
-        total += intensity * np.clip((normals * half).sum(1), 0, 1) ** power
+        facing = np.einsum("nk,nk->n", normals, np.broadcast_to(half, normals.shape))
+        total += intensity * np.clip(facing, 0, 1) ** power
     return total
 
 
@@ -254,7 +255,7 @@ class _Scene:
         )
         values = interpolate(packed, piece.triangles, local, weights)
         normals, canonical = unit(values[:, :3]), values[:, 3:6]
-        uv = (surface.uv[local] * weights[:, :, None]).sum(1)
+        uv = np.einsum("nck,nc->nk", surface.uv[local], weights)
         masks = {name: mask.sample(uv) for name, mask in load_assets().masks.items()}
         paint = paint_skin(
             head.identity, canonical, masks, normals, head.makeup, head.facial_hair, head.style
@@ -279,7 +280,7 @@ class _Scene:
         rough = 0.030 * _highlight(bent, view, light, 10) + 0.075 * _highlight(
             bent, view, light, 42
         )
-        fresnel = (1 - np.clip((bent * view).sum(1), 0, 1)) ** 5
+        fresnel = (1 - np.clip(np.einsum("nk,nk->n", bent, view), 0, 1)) ** 5
         shine = paint.gloss * open_sky**1.5 * (rough + 0.10 * fresnel * received)
         colour = colour + shine[:, None]
         labels = paint.labels
@@ -314,7 +315,7 @@ class _Scene:
         directions, intensities = self.light.directions()
         for direction, intensity in zip(directions[:2], intensities[:2], strict=True):
             half = unit(0.45 * direction + view)
-            wet = wet + 0.8 * intensity * np.clip((normals * half).sum(1), 0, 1) ** 700
+            wet = wet + 0.8 * intensity * np.clip(np.einsum("nk,nk->n", normals, half), 0, 1) ** 700
         strength = np.where(angle < IRIS_EDGE + 0.1, 1.0, 0.5) * np.clip(1.6 * received, 0, 1)
         colour = colour + (wet * strength)[:, None]
         half = np.full(len(local), 1 if number == 0 else -1)
@@ -343,8 +344,8 @@ class _Scene:
         light = group.transfer @ self.coefficients
         corner = piece.triangles[local] // 2
         strand = corner[:, 0] // steps
-        tangent = unit((self.tangents[number][corner] * weights[..., None]).sum(1))
-        received = np.clip((light[corner] * weights).sum(1), 0.0, None)
+        tangent = unit(np.einsum("nck,nc->nk", self.tangents[number][corner], weights))
+        received = np.clip(np.einsum("nc,nc->n", light[corner], weights), 0.0, None)
         open_sky = np.clip((group.transfer[:, 0][corner] * weights).sum(1) / 1.6, 0, 1)
         tint = group.tint[strand]
         base = group.colour * tint[:, None]
