@@ -120,6 +120,19 @@ def test_face_stays_open(grown, name):
     assert not ((np.abs(x) < 0.45) & (y < 0.45) & (y > -1.0) & (z > 0.6)).any()
 
 
+def test_the_open_face_turns_hair_aside(surface):
+    """Long hair combed forward falls over the eyes unless the face is kept clear."""
+    combed = replace(styles.STYLES["long_straight"], flow="forward")
+    crossing = {}
+    for clear in (0.0, 1.0):
+        style = replace(combed, clear=clear)
+        points = hair.grow_hair(surface, style, np.random.default_rng(3), count=COUNT).points
+        x, y, z = points.reshape(-1, 3).T
+        crossing[clear] = ((np.abs(x) < 0.4) & (y < 0.1) & (y > -0.9) & (z > 0.6)).sum()
+    assert crossing[0.0] > 500
+    assert crossing[1.0] < 0.02 * crossing[0.0]
+
+
 def test_fringe_does_cross_the_forehead(grown):
     x, y, z = grown["bob_fringe"].points.reshape(-1, 3).T
     forehead = (np.abs(x) < 0.4) & (y > 0.25) & (y < 0.6) & (z > 0.8)
