@@ -11,9 +11,9 @@ from lib.faces.glasses import FRAMES
 from lib.faces.head import build_head, expression_targets, place_head, sexless
 from lib.faces.identity import sample_identity
 from lib.faces.labels import PALETTE, PARTS, colour_labels
-from lib.faces.light import Light
+from lib.faces.light import Lamp, Light
 from lib.faces.mesh import load_mesh
-from lib.faces.render import encode_srgb, render_head, to_grey, tone_curve
+from lib.faces.render import _highlight, encode_srgb, render_head, to_grey, tone_curve
 
 SIZE = 112
 
@@ -292,3 +292,14 @@ def test_units_of_both_sides():
 def test_bad_requests_are_refused(call, word):
     with pytest.raises(InputError, match=word):
         call()
+
+
+def test_highlights_lie_half_way_to_the_lamps():
+    light = Light((Lamp((1, 0, 0), 0.7), Lamp((0, 1, 0), 0.2)), 0.0)
+    view = np.array([0.0, 0.0, 1.0])
+    half = np.sqrt(0.5)
+    normals = np.array([[half, 0, half], [0, half, half], [-half, 0, half], [0, 0, -1.0]])
+    got = _highlight(normals, view, light, 200)
+    # Where the normal halves the angle between lamp and camera the lamp is mirrored in full; 60
+    # degrees off, 200 powers leave nothing.
+    np.testing.assert_allclose(got, [0.7, 0.2, 0, 0], atol=1e-9)

@@ -501,10 +501,10 @@ def sample_identity(
     rng = _stream(seed, 8)
     texture = styles.sample_texture(rng, shares)
     # Hair says little about sex here; only balding is kept to men.
-    style = styles.sample_style(rng, 0.30 + 0.40 * male, age_share, texture)
+    style = styles.sample_style(rng, 0.40 + 0.20 * male, age_share, texture)
     while male < 0.5 and style.name in ("receding", "bald_crown"):
         style = styles.sample_style(rng, 0.0, age_share, texture)
-    brow = styles.sample_brow(_stream(seed, 9), 0.25 + 0.5 * male)
+    brow = styles.sample_brow(_stream(seed, 9), 0.35 + 0.3 * male)
 
     rng = _stream(seed, 10)
     moles = []
