@@ -318,6 +318,10 @@ def test_colour_follows_skin_and_greys_with_age():
     old = np.array([styles.sample_hair_colour(rng, (0.12, 0.07, 0.05), 1.0) for _ in range(800)])
     assert (dark @ luminance).max() < 0.06
     assert 0.03 < ((fair @ luminance) > 0.15).mean() < 0.25
+    asian = np.array(
+        [styles.sample_hair_colour(rng, (0.62, 0.45, 0.36), 0.1, (0.1, 0.9, 0)) for _ in range(400)]
+    )
+    assert (asian @ luminance).max() < 0.06
     assert np.median(old @ luminance) > 0.2
     assert (
         min(c.min() for c in (dark, fair, old)) >= 0

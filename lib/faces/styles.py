@@ -535,7 +535,7 @@ _GREY = np.array([0.36, 0.355, 0.34])
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 
-def sample_hair_colour(rng, skin, age):
+def sample_hair_colour(rng, skin, age, ancestry=None):
     """Draw a natural hair colour that fits a skin colour, greying with age.
 
     Parameters
@@ -546,6 +546,9 @@ def sample_hair_colour(rng, skin, age):
         or dark brown; blond and red occur on fair skin only.
     age : float
         0 (about 22 years) to 1 (about 75).
+    ancestry : array_like (3,), optional
+        Weights of European, East Asian and African ancestry. Given, brown, blond and red become
+        rarer as the European part falls below .7, and do not occur below .2.
 
     Returns
     -------
@@ -559,6 +562,10 @@ def sample_hair_colour(rng, skin, age):
             for column in zip(_ODDS_DARK, _ODDS_MEDIUM, _ODDS_FAIR, strict=True)
         ]
     )
+    if ancestry is not None:
+        european = np.asarray(ancestry, float)[0] / np.sum(ancestry)
+        mixed = np.clip((european - 0.2) / 0.5, 0, 1)
+        odds = mixed * odds + (1 - mixed) * _ODDS_DARK
     colour = _COLOURS[rng.choice(len(_COLOURS), p=odds / odds.sum())]
     colour = colour * np.exp(0.14 * rng.normal())
     onset = max(0.25, 0.52 + 0.14 * rng.normal())
