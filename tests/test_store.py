@@ -70,7 +70,9 @@ def test_what_does_not_fit_the_schema_is_refused(tmp_path):
 def test_provenance_hashes_inputs(tmp_path):
     (tmp_path / "in.txt").write_bytes(b"abc")
     made = store.provenance("99_test", {"b": 1}, [tmp_path / "in.txt"])
-    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of b"abc", FIPS 180
+    known = (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of b"abc", FIPS 180
+    )
     assert list(made["inputs"].values()) == [known]
     assert made["versions"]["numpy"] == np.__version__
 
