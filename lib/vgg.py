@@ -30,10 +30,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from tqdm.auto import tqdm
 
 from lib import network, weights
 from lib.errors import InputError
+from lib.progress import track
 from lib.store import ROOT, sha256
 
 #: Output channels of the convolutions, block by block.
@@ -604,7 +604,7 @@ def iter_features(
 
     starts = range(0, len(images), batch)
     title = f"{trunk.name} features, {precision}"
-    for start in tqdm(starts, desc=title, unit="batch", disable=not progress):
+    for start in track(starts, title) if progress else starts:
         rows = slice(start, min(start + batch, len(images)))
         block = np.asarray(images[rows])
         block = check_prepared(block, trunk.size, start) if prepared else trunk.prepare(block)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from lib import vgg
 from lib.errors import InputError
 from lib.network import Readout
+from lib.progress import track
 from lib.relevance.composites import COMPOSITES, Composite, get_composite
 from lib.relevance.engine import SharedTrunk
 from lib.relevance.gradients import GradCam, IntegratedGradients
@@ -259,7 +259,7 @@ def compute_relevance(
     def stream() -> Iterator[RelevanceBatch]:
         starts = range(0, len(images), batch)
         title = f"{trunk.name} relevance, {getattr(composite, 'name', composite)}"
-        for start in tqdm(starts, desc=title, unit="batch", disable=not progress):
+        for start in track(starts, title) if progress else starts:
             rows = slice(start, min(start + batch, len(images)))
             block = np.asarray(images[rows])
             if prepared:
