@@ -1,7 +1,7 @@
 """A head, ready to be rendered from anywhere: its geometry and how it takes the light."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -307,9 +307,13 @@ def build_head(
     brow_colour = np.minimum(colour * 0.8 + 0.14 * skin, 0.17)
     groups = [("brow", hair_module.grow_brows(surface, identity.brow, stream(1)), brow_colour)]
     lashes = hair_module.grow_lashes(surface, _lash_strips(points), stream(2))
-    # The lower lashes are finer, or they read as dots.
-    drop = lashes.points[:, -1, 1] < lashes.points[:, 0, 1]
-    lashes = replace(lashes, radius=lashes.radius * np.where(drop, 0.16, 0.4))
+    # Only the upper lashes: the lower ones are finer than a pixel and would read as dots.
+    root = lashes.points[:, 0]
+    level = np.where(root[:, 0] > 0, eyes[0].centre[1], eyes[1].centre[1])
+    upper = root[:, 1] > level - 0.01
+    lashes = hair_module.Strands(
+        lashes.points[upper], lashes.radius[upper] * 0.4, lashes.tint[upper]
+    )
     groups.append(("lash", lashes, np.full(3, 0.012)))
     if style is not None:
         strands = hair_module.grow_hair(calm, style, stream(0), count=budget["strands"])

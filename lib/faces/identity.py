@@ -505,6 +505,8 @@ def sample_identity(
     while male < 0.5 and style.name in ("receding", "bald_crown"):
         style = styles.sample_style(rng, 0.0, age_share, texture)
     brow = styles.sample_brow(_stream(seed, 9), 0.35 + 0.3 * male)
+    # Chance stays short of the drawn-on arch that `brow="arched"` may ask for.
+    brow = dataclasses.replace(brow, arch=min(brow.arch, 0.085))
 
     rng = _stream(seed, 10)
     moles = []

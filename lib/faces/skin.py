@@ -228,7 +228,11 @@ def label_face(canonical, masks, style):
     labels[face & (y > brow) & (azimuth < temple)] = PARTS["forehead"]
 
     # Cheek: a rounded region between socket, nose, jaw and ear, drawn in azimuth and height.
-    fold = np.interp(y, [-0.75, -0.62, -0.50, -0.40, -0.30, -0.15], [31, 27.5, 22, 17, 14.5, 15])
+    fold = np.interp(
+        y,
+        [-0.75, -0.62, -0.50, -0.40, -0.30, -0.23, -0.17, -0.12, -0.08],
+        [31.0, 27.5, 22.0, 18.0, 16.2, 16.5, 18.5, 22.5, 29.0],
+    )
     top = -0.115 - 0.05 * np.exp(-(((azimuth - 22) / 14) ** 2)) + 0.07 * smoothstep(40, 62, azimuth)
     jaw = np.interp(azimuth, [14, 27, 36, 48, 60, 72], [-0.70, -0.80, -0.82, -0.76, -0.66, -0.50])
     back = 72 - 26 * np.clip(np.abs(y + 0.30) / 0.52, 0, 1.2) ** 2.5
