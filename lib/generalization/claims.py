@@ -1,0 +1,292 @@
+"""The printed statistics: recomputed from their own numbers, and judged against this run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lib.errors import InputError
+
+#: What the paper prints about F: effect, F, degrees of freedom, p, and the df of the real design.
+PRINTED = (
+    ("identity: pretraining", 49.6, (1, 16), 2.8e-6, (1, 8)),
+    ("identity: source", 1.88, (1, 16), 0.19, (1, 8)),
+    ("gender: pretraining", 34.5, (1, 16), 2.4e-5, (1, 8)),
+    ("four sources, smallest of four", 3.3, (3, 16), 0.05, (3, 12)),
+)
+
+
+def _decimals(number: float) -> int:
+    """Decimals of a number as printed: 49.6 has one."""
+    return len(repr(number).partition(".")[2])
+
+
+def recompute_printed() -> pd.DataFrame:
+    """p from each printed F, with the printed degrees of freedom and with those of the design.
+
+    Returns
+    -------
+    DataFrame
+        ``effect``, ``F``, ``df1``, ``df2``, ``p_printed``, ``p_recomputed``, ``p_low`` and
+        ``p_high`` (F anywhere in its rounding interval), ``agrees`` (printed p, to its two figures,
+        is within them; for the four sources, printed as "p < .05", p is below), ``design_df1``,
+        ``design_df2``, ``p_design`` (the same F, as if the error term were the same: what the
+        degrees of freedom alone change).
+    """
+    rows = []
+    for effect, F, (df1, df2), printed, design in PRINTED:
+        step = 0.5 * 10.0 ** -_decimals(F)
+        low, high = stats.f.sf(F + step, df1, df2), stats.f.sf(F - step, df1, df2)
+        p = stats.f.sf(F, df1, df2)
+        if effect.startswith("four sources"):
+            agrees = p < printed
+        else:
+            # half a unit of the second significant figure
+            slack = 0.5 * 10.0 ** (np.floor(np.log10(printed)) - 1)
+            agrees = low - slack <= printed <= high + slack
+        rows.append(
+            {
+                "effect": effect,
+                "F": F,
+                "df1": df1,
+                "df2": df2,
+                "p_printed": printed,
+                "p_recomputed": p,
+                "p_low": low,
+                "p_high": high,
+                "agrees": bool(agrees),
+                "design_df1": design[0],
+                "design_df2": design[1],
+                "p_design": stats.f.sf(F, *design),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+class Claim(NamedTuple):
+    """A printed outcome, and how it is looked up in the tables of this run.
+
+    ``table`` names the table, ``key`` the effect or pair of bins in it. ``expect`` is the printed
+    outcome of each test: ``effect`` (p below alpha), ``null`` (p not below alpha) or ``higher``
+    (effect, and the second bin has the larger area). ``where`` selects tasks or destination types;
+    ``count`` of the selected tests came out so in print.
+    """
+
+    id: str
+    published: str
+    table: str
+    key: str | tuple[str, str]
+    expect: str
+    where: tuple[tuple[str, str], ...]
+    count: int
+
+
+#: (role of the pretraining, task); "general" is ImageNet in the paper, "face" VGGFace.
+TYPES = (
+    ("general", "identity"),
+    ("general", "gender"),
+    ("face", "identity"),
+    ("face", "gender"),
+)
+OTHER_TASK = ("same_instance", "other_task")
+OTHER_PRETRAINING = ("same_instance", "other_pretraining")
+BOTH_OTHER = ("other_pretraining", "other_both")
+CLAIMS = (
+    Claim(
+        "identity_pretraining",
+        "identity: pretraining matters, F(1,16) = 49.6, p = 2.8e-6",
+        "initialisation",
+        "pretraining",
+        "effect",
+        (("all", "identity"),),
+        1,
+    ),
+    Claim(
+        "identity_source",
+        "identity: same and other initialisation do not differ, F(1,16) = 1.88, p = .19",
+        "initialisation",
+        "source",
+        "null",
+        (("all", "identity"),),
+        1,
+    ),
+    Claim(
+        "gender_pretraining",
+        "gender: pretraining matters, F(1,16) = 34.5, p = 2.4e-5",
+        "initialisation",
+        "pretraining",
+        "effect",
+        (("all", "gender"),),
+        1,
+    ),
+    Claim(
+        "four_sources",
+        "the source matters in four of four destination types, F(3,16) > 3.3, p < .05",
+        "source",
+        "source",
+        "effect",
+        TYPES,
+        4,
+    ),
+    Claim(
+        "other_task",
+        "other task does not differ from same instance in four of four, ps > .06",
+        "pairwise",
+        OTHER_TASK,
+        "null",
+        TYPES,
+        4,
+    ),
+    Claim(
+        "other_pretraining",
+        "other pretraining has a higher AUC than same instance in three of four, ps < .03",
+        "pairwise",
+        OTHER_PRETRAINING,
+        "higher",
+        TYPES,
+        3,
+    ),
+    Claim(
+        "exception",
+        "the exception is ImageNet-gender: other pretraining does not differ, ps > .08",
+        "pairwise",
+        OTHER_PRETRAINING,
+        "null",
+        (("general", "gender"),),
+        1,
+    ),
+    Claim(
+        "both_other",
+        "the two bins of other pretraining do not differ in four of four, ps > .92",
+        "pairwise",
+        BOTH_OTHER,
+        "null",
+        TYPES,
+        4,
+    ),
+)
+
+
+def _look_up(claim: Claim, tables: dict[str, pd.DataFrame], roles: dict[str, str]):
+    """Per selected test: label, p in the printed form, p in the design's form, difference, note."""
+    table = tables[claim.table]
+    found = []
+    for role, task in claim.where:
+        pretraining = roles[role]
+        rows = table.loc[(table["task"] == task) & (table["pretraining"] == pretraining)]
+        label = task if role == "all" else f"{pretraining} {task}"
+        if claim.table == "pairwise":
+            rows = rows.loc[(rows["first"] == claim.key[0]) & (rows["second"] == claim.key[1])]
+            if rows.empty:
+                found.append((label, np.nan, np.nan, np.nan, "no such models"))
+                continue
+            row = rows.iloc[0]
+            found.append((label, row["p_tukey"], row["p_holm"], row["difference"], row["note"]))
+            continue
+        rows = rows.loc[rows["effect"] == claim.key].set_index("form")
+        if not {"printed", "design"} <= set(rows.index):
+            found.append((label, np.nan, np.nan, np.nan, "no such models"))
+            continue
+        # the Greenhouse-Geisser p where there is one: sphericity is not taken for granted
+        design = rows.loc["design", "p_GG"]
+        design = rows.loc["design", "p"] if np.isnan(design) else design
+        note = rows.loc["design", "note"]
+        found.append((label, rows.loc["printed", "p"], design, np.nan, note))
+    return found
+
+
+def _judge(claim: Claim, p: np.ndarray, difference: np.ndarray, alpha: float) -> str:
+    if np.isnan(p).any():
+        return "not testable"
+    holds = p < alpha if claim.expect != "null" else p >= alpha
+    if claim.expect == "higher":
+        holds &= difference > 0
+    if holds.sum() >= claim.count:
+        return "reproduced"
+    if claim.expect == "higher":
+        # the sign alone, in as many types as printed
+        return "same direction" if (difference > 0).sum() >= claim.count else "not reproduced"
+    most = len(p) > 1 and holds.sum() > len(p) / 2
+    return "same direction" if most else "not reproduced"
+
+
+def verdict(
+    initialisation: pd.DataFrame,
+    source: pd.DataFrame,
+    pairwise: pd.DataFrame,
+    general: str = "imagenet",
+    face: str = "vggface",
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Verdict on each printed claim, from the tables of this run.
+
+    Parameters
+    ----------
+    initialisation, source, pairwise : DataFrame
+        From :func:`compute_initialisation_anova`, :func:`compute_source_anova` and
+        :func:`compute_pairwise`, all on one pair of pretrainings.
+    general, face : str
+        Pretrainings that stand where ImageNet and VGGFace stand in the paper.
+    alpha : float
+
+    Returns
+    -------
+    DataFrame
+        Per claim: ``claim``, ``published``, ``outcome_printed`` and ``outcome_design`` (p per test;
+        difference of areas in the notes), ``verdict_printed`` and ``verdict_design``, ``note``.
+
+        *reproduced*: at least as many of the tests come out as printed. *same direction*: fewer,
+        but for a claim of "higher" the sign of the difference is the published one in as many
+        destination types as printed, and for a claim about four types more than half of them come
+        out as printed. *not reproduced*: neither. *not testable*: a test that the claim needs has
+        no p; the note says why. A claim of no difference that is *reproduced* is not thereby shown
+        to be true: the note gives the differences.
+
+    Raises
+    ------
+    InputError
+        A table of another shape, ``general`` and ``face`` the same, or alpha outside 0 to 1.
+    """
+    if general == face:
+        raise InputError(f"general and face are both {general!r}; name two pretrainings.")
+    if not 0 < alpha < 1:
+        raise InputError(f"alpha = {alpha} is refused; it lies between 0 and 1.")
+    tables = {"initialisation": initialisation, "source": source, "pairwise": pairwise}
+    for name, table in tables.items():
+        needed = {"task", "pretraining", "note"}
+        needed |= {"p_tukey", "p_holm"} if name == "pairwise" else {"form", "effect", "p", "p_GG"}
+        if not needed <= set(table.columns):
+            raise InputError(
+                f"The {name} table lacks {', '.join(sorted(needed - set(table.columns)))}; "
+                "pass the tables of compute_initialisation_anova, compute_source_anova and "
+                "compute_pairwise in this order."
+            )
+    roles = {"all": "all", "general": general, "face": face}
+    rows = []
+    for claim in CLAIMS:
+        found = _look_up(claim, tables, roles)
+        labels = [f[0] for f in found]
+        printed, design, difference = np.array([f[1:4] for f in found], float).T
+        notes = list(dict.fromkeys(f"{f[0]}: {f[4]}" for f in found if f[4]))
+        if claim.table == "pairwise" and np.isfinite(difference).any():
+            shown = [f"{x} {d:+.3f}" for x, d in zip(labels, difference, strict=True)]
+            notes.insert(0, "difference of areas: " + ", ".join(shown))
+        rows.append(
+            {
+                "claim": claim.id,
+                "published": claim.published,
+                "outcome_printed": _outcome(labels, printed),
+                "verdict_printed": _judge(claim, printed, difference, alpha),
+                "outcome_design": _outcome(labels, design),
+                "verdict_design": _judge(claim, design, difference, alpha),
+                "note": "; ".join(notes),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _outcome(labels: list[str], p: np.ndarray) -> str:
+    return ", ".join(f"{x} p = {v:.2g}" for x, v in zip(labels, p, strict=True))
