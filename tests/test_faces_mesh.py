@@ -12,6 +12,7 @@ from lib.faces.mesh import (
     compute_normals,
     head_frame,
     load_mesh,
+    make_smoother,
     quads_to_triangles,
     split_corners,
 )
@@ -56,6 +57,14 @@ def test_normals_point_out_of_a_cube():
     normals = compute_normals(CUBE, quads_to_triangles(CUBE_FACES))
     assert ((normals * CUBE).sum(1) > 0).all()
     np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1)
+
+
+def test_smoother_by_hand():
+    # Two triangles share the edge 1-2; vertex 0 has the neighbours 1 and 2, vertex 1 has 0, 2, 3.
+    smoother = make_smoother(np.array([[0, 1, 2], [1, 3, 2]]), 4)
+    value = np.array([6.0, 0.0, 0.0, 12.0])
+    np.testing.assert_allclose(smoother @ value, [3, 3, 3, 6])
+    np.testing.assert_allclose(smoother @ np.ones(4), 1)
 
 
 def test_morphs_add_up():

@@ -41,6 +41,8 @@ class HeadMesh:
         Base vertices of the average young adult in head space, helpers included.
     ear : float64 array (n,), 0..1
         Ear mask.
+    smoother : scipy.sparse.csr_matrix (n, n), float32
+        Half a vertex, half the mean of its neighbours.
     """
 
     stencil: sp.csr_matrix
@@ -50,6 +52,7 @@ class HeadMesh:
     canonical: np.ndarray
     neutral: np.ndarray
     ear: np.ndarray
+    smoother: sp.csr_matrix
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,16 @@ def split_corners(corners):
     return np.stack(parts, 1).reshape(-1, 4, corners.shape[-1])
 
 
+def make_smoother(triangles, count):
+    """Matrix (count, count) that takes a vertex halfway to the mean of its neighbours."""
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    edges = np.concatenate([edges, edges[:, ::-1]])
+    near = sp.csr_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (count, count))
+    near.data[:] = 1
+    mean = sp.diags(1 / np.maximum(np.asarray(near.sum(1)).ravel(), 1)) @ near
+    return (0.5 * sp.identity(count) + 0.5 * mean).tocsr().astype(np.float32)
+
+
 def quads_to_triangles(quads):
     """Two triangles per quad: first all (0, 1, 2), then all (0, 2, 3)."""
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
@@ -240,7 +253,8 @@ def load_mesh():
     neutral = neutral - (_mid_eye(neutral) - np.array([0, 0, AXIS_BEHIND_EYES]))
     canonical = stencil @ neutral[: assets.body_size]
     ear = assets.masks["ears"].sample(vertex_uv).astype(float)
-    return HeadMesh(stencil, triangles, corner_uv, vertex_uv, canonical, neutral, ear)
+    smoother = make_smoother(triangles, len(canonical))
+    return HeadMesh(stencil, triangles, corner_uv, vertex_uv, canonical, neutral, ear, smoother)
 
 
 def head_frame(points):
