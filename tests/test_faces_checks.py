@@ -155,3 +155,5 @@ def test_one_gender_cannot_be_checked(people):
     images, _, identity, viewpoint = people
     with pytest.raises(InputError, match="each gender"):
         check_shortcuts(images, np.full(len(images), "male"), identity, viewpoint)
+    with pytest.raises(InputError, match="frontal"):
+        check_shortcuts(images, np.full(len(images), "male"), identity, viewpoint + 15)

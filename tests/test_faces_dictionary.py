@@ -33,9 +33,7 @@ def plan():
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dictionary") / "set"
-    return render_dictionary(
-        folder, processes=1, images=IMAGES, size=48, detail="fast", supersample=1
-    )
+    return render_dictionary(folder, processes=1, images=IMAGES, size=48, supersample=1)
 
 
 # --- the design
@@ -101,7 +99,7 @@ def test_people_are_all_different_and_seeds_change_them(plan):
 
 
 def test_masks_come_back_as_they_were_rendered(rendered, plan):
-    entry = plan_dictionary(detail="fast")[2]
+    entry = plan_dictionary()[2]
     head = entry.scene.build()
     render = entry.view.render(head, size=48, supersample=1, buffers=True)
     np.testing.assert_array_equal(rendered.images([2])[0], render.image)

@@ -49,13 +49,15 @@ def test_the_design_is_that_of_the_published_set():
 def test_poses_jitter_about_their_viewpoint_and_do_not_depend_on_the_others():
     errors = np.array(
         [
-            [view.yaw - v, view.pitch]
+            [view.yaw - viewpoint, view.pitch, view.roll]
             for k in range(101)
-            for v, view in zip(VIEWPOINTS, study_views(k), strict=True)
+            for viewpoint, view in zip(VIEWPOINTS, study_views(k), strict=True)
         ]
     )
-    assert np.abs(errors).max() <= 3 and errors.std(axis=0) == pytest.approx(1.43, abs=0.06)
-    assert errors.mean(axis=0) == pytest.approx(0, abs=0.1)
+    assert (np.abs(errors).max(axis=0) <= (3.001, 5.001, 2.001)).all()
+    # A normal deviate cut at two standard deviations has a standard deviation of .96.
+    assert errors.std(axis=0) / (1.5, 2.5, 1.0) == pytest.approx([0.96] * 3, abs=0.04)
+    assert errors.mean(axis=0) == pytest.approx([0] * 3, abs=0.2)
     some = study_views(5, StudySettings(viewpoints=(0, 105)))
     assert some == [study_views(5)[7], study_views(5)[14]]
 

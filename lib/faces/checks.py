@@ -287,6 +287,8 @@ def check_shortcuts(images, gender, identity, viewpoint, *, background=None, see
     gender, identity = np.asarray(gender), np.asarray(identity)
     viewpoint = np.asarray(viewpoint, float)
     front = np.flatnonzero(viewpoint == 0)
+    if not len(front):
+        raise InputError("the shortcut checks need frontal images: none has viewpoint 0.")
     faces, sex, who = images[front], gender[front], identity[front]
     majority = pd.Series(sex).value_counts(normalize=True).max()
     rows = []

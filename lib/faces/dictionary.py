@@ -116,7 +116,7 @@ class DictionarySettings:
     size: int = 224
     seed: int = 0
     supersample: int = 2
-    detail: str = "full"
+    detail: str = "fast"
     quality: int | None = None
 
 
@@ -142,7 +142,7 @@ class Entry:
     expression: str
 
 
-def plan_dictionary(seed=0, detail="full"):
+def plan_dictionary(seed=0, detail="fast"):
     """Who carries what: the design of the rendered dictionary.
 
     All 4 x 2 x 4 x 2 combinations of age, gender, ethnicity and skin tone occur equally often. Of
@@ -206,7 +206,9 @@ def _plan_cell(cell, rng, detail):
             age=age,
             ethnicity=cell["ethnicity"],
             skin_tone=cell["skin_tone"],
-            attributes={_SHAPED[name]: 1.0 for name in _SHAPED if name in given},
+            attributes={
+                _SHAPED[name]: float(rng.uniform(0.6, 0.95)) for name in _SHAPED if name in given
+            },
             brow=_brow(given, rng),
             expression=expression_weights(
                 EXPRESSIONS[expressions[k]], float(rng.uniform(0.75, 1.0))
