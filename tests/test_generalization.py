@@ -330,6 +330,20 @@ def test_repeated_measures_against_statsmodels_and_hand_formulas(areas):
     assert shapiro["statistic"] == pytest.approx(stats.shapiro(residuals.ravel()).statistic)
 
 
+def test_three_pretrainings_have_their_degrees_of_freedom():
+    models = make_models(("imagenet", "synthface", "own"), ("identity",))
+    table = make_areas(np.random.default_rng(0), models=models)
+    found = g.compute_initialisation_anova(table).set_index(["form", "effect"])
+    assert found.loc[("printed", "pretraining"), ["df1", "df2"]].tolist() == [2, 24]
+    assert found.loc[("design", "interaction"), ["df1", "df2"]].tolist() == [2, 12]
+    # training seeds of one pretraining are pooled
+    table["destination_pretraining"] = table["destination_pretraining"].replace(
+        "own", "synthface-2"
+    )
+    found = g.compute_initialisation_anova(table).set_index(["form", "effect"])
+    assert found.loc[("design", "pretraining"), ["df1", "df2"]].tolist() == [1, 13]
+
+
 def test_levene_against_scipy(areas):
     part = areas[areas["destination_task"] == "identity"]
     part = part[part["bin"].isin(["same_instance", "other_initialisation"])]
@@ -603,6 +617,7 @@ def test_verdicts_on_a_study_like_the_published_one():
     assert (verdicts.drop(index="four_sources") == "reproduced").all(axis=None)
     assert (verdicts.loc["four_sources"] == "same direction").all()
     assert "synthface identity +0.048" in found.loc["other_pretraining", "note"]
+    assert found.loc["identity_pretraining", "outcome_design"].startswith("identity F(1,8) = ")
 
 
 def test_verdicts_on_a_study_with_the_opposite_outcome():
@@ -657,6 +672,18 @@ def test_what_cannot_be_computed_is_a_note():
         assert found["F"].isna().all()
         assert found["note"].str.contains("areas are equal").all()
     assert g.compute_pairwise(constant)["p"].isna().all()
+    # networks at ceiling: the areas differ between groups and nowhere else
+    effects = {("synthface", "identity", name): 0.1 for name in g.BINS}
+    ceiling = make_areas(generator, effects, network=0, noise=0)
+    found = g.compute_initialisation_anova(ceiling)
+    assert found["p"].isna().all()
+    assert found.loc[found["task"] == "identity", "note"].str.contains("no error term").all()
+    effects = {("synthface", "identity", "other_both"): 0.1}
+    parallel = make_areas(generator, effects, network=0.1, noise=0)
+    row = pick(
+        g.compute_source_anova(parallel), pretraining="synthface", task="identity", form="design"
+    )
+    assert np.isnan(row["p"]) and "no error term" in row["note"]
     # a network without one of the bins is left out, and the count says so
     short = make_areas(generator)
     lost = (short["destination_instance"] == 4) & (short["bin"] == "other_initialisation")

@@ -66,6 +66,9 @@ def partial_eta_squared_interval(
         raise InputError(f"confidence = {confidence} is refused; it lies between 0 and 1.")
     if not np.isfinite(F):
         return np.nan, np.nan
+    if F > 1e8:
+        # beyond what the noncentral F can be computed for; both limits are 1 to six decimals
+        return 1.0, 1.0
 
     def limit(probability: float) -> float:
         def excess(noncentrality: float) -> float:
@@ -84,14 +87,30 @@ def partial_eta_squared_interval(
     return low / (low + size), high / (high + size)
 
 
+def _scatter(values: pd.Series, by: list[pd.Series]) -> float:
+    """Sum of squares about the means of the groups."""
+    return float(((values - values.groupby(by).transform("mean")) ** 2).sum())
+
+
 def _effect(
-    where: dict, effect: str, F: float, df: tuple[float, float], p: float, confidence: float, **more
+    where: dict,
+    effect: str,
+    test: tuple[float, float],
+    df: tuple[float, float],
+    error: float,
+    confidence: float,
+    **more,
 ) -> dict:
-    """One row of a table of tests; partial eta squared follows from F and its df."""
+    """One row of a table of tests: ``test`` is (F, p), ``error`` the error's sum of squares."""
+    F, p = test
+    row = {**where, "effect": effect, "df1": df[0], "df2": df[1]}
+    if error < ROUNDING**2 or not np.isfinite(F):
+        # F would be a ratio to a rounding error
+        why = "networks do not vary in what this test compares: no error term"
+        return row | {"note": "; ".join(filter(None, [where.get("note"), why]))}
     low, high = partial_eta_squared_interval(F, *df, confidence)
-    known = {"F": F, "df1": df[0], "df2": df[1], "p": p, "np2_low": low, "np2_high": high}
-    known["np2"] = F * df[0] / (F * df[0] + df[1]) if np.isfinite(F) else np.nan
-    return {**where, "effect": effect, **known, **more}
+    np2 = F * df[0] / (F * df[0] + df[1])
+    return row | {"F": F, "p": p, "np2": np2, "np2_low": low, "np2_high": high, **more}
 
 
 def _table(rows: list[dict]) -> pd.DataFrame:
@@ -220,15 +239,14 @@ def _printed_two_way(long: pd.DataFrame, where: dict, confidence: float) -> list
         found = pg.anova(long, dv="auc", between=["pretraining", "source"]).set_index("Source")
     names = {"pretraining": "pretraining", "source": "source"}
     names["pretraining * source"] = "interaction"
-    error = found.loc["Residual", "DF"]
+    df2 = found.loc["Residual", "DF"]
+    error = _scatter(long["auc"], [long["pretraining"], long["source"]])
     rows = []
     for name, effect in names.items():
-        F, df1, p = found.loc[name, ["F", "DF", "p_unc"]]
         # every factor is manipulated between subjects: generalized = partial eta squared
-        ng2 = found.loc[name, "np2"]
-        rows.append(
-            _effect({**where, "form": "printed"}, effect, F, (df1, error), p, confidence, ng2=ng2)
-        )
+        *test, df1, ng2 = found.loc[name, ["F", "p_unc", "DF", "np2"]]
+        form = {**where, "form": "printed"}
+        rows.append(_effect(form, effect, test, (df1, df2), error, confidence, ng2=ng2))
     return rows
 
 
@@ -237,14 +255,18 @@ def _mixed(long: pd.DataFrame, where: dict, confidence: float) -> list[dict]:
         found = pg.mixed_anova(
             long, dv="auc", between="pretraining", within="source", subject="model", effsize="ng2"
         ).set_index("Source")
-    found = found.reindex(columns=["F", "DF1", "DF2", "p_unc", "ng2"])
+    # without any variance pingouin leaves columns out
+    found = found.reindex(columns=["F", "p_unc", "DF1", "DF2", "ng2"])
     names = {"pretraining": "pretraining", "source": "source", "Interaction": "interaction"}
+    own = long["auc"].groupby(long["model"]).transform("mean")
+    between = _scatter(own, [long["pretraining"]])
+    within = _scatter(long["auc"] - own, [long["pretraining"], long["source"]])
     rows = []
     for name, effect in names.items():
-        F, df1, df2, p, ng2 = found.loc[name]
-        rows.append(
-            _effect({**where, "form": "design"}, effect, F, (df1, df2), p, confidence, ng2=ng2)
-        )
+        *test, df1, df2, ng2 = found.loc[name]
+        form = {**where, "form": "design"}
+        error = between if effect == "pretraining" else within
+        rows.append(_effect(form, effect, test, (df1, df2), error, confidence, ng2=ng2))
     return rows
 
 
@@ -290,25 +312,20 @@ def compute_source_anova(
             between = pg.anova(long, dv="auc", between="source", detailed=True)
             within = pg.rm_anova(
                 long, dv="auc", within="source", subject="model", correction=True, effsize="ng2"
-            ).iloc[0]
-        F, df1, p, ng2 = between.loc[0, ["F", "DF", "p_unc", "np2"]]
-        df = (df1, between.loc[1, "DF"])
-        rows.append(_effect({**where, "form": "printed"}, "source", F, df, p, confidence, ng2=ng2))
-        # two levels are always spherical: pingouin then gives no corrected p
-        p_gg = within.get("p_GG_corr", within["p_unc"])
-        rows.append(
-            _effect(
-                {**where, "form": "design"},
-                "source",
-                within["F"],
-                (within["ddof1"], within["ddof2"]),
-                within["p_unc"],
-                confidence,
-                ng2=within["ng2"],
-                epsilon=within["eps"],
-                p_GG=p_gg,
             )
-        )
+        *test, df1, ng2 = between.loc[0, ["F", "p_unc", "DF", "np2"]]
+        df = (df1, between.loc[1, "DF"])
+        error = _scatter(long["auc"], [long["source"]])
+        form = {**where, "form": "printed"}
+        rows.append(_effect(form, "source", test, df, error, confidence, ng2=ng2))
+        # two levels are always spherical: pingouin then gives no corrected p
+        names = ["F", "p_unc", "ddof1", "ddof2", "ng2", "eps", "p_GG_corr"]
+        *test, df1, df2, ng2, epsilon, p_gg = within.reindex(columns=names).loc[0]
+        own = long["auc"].groupby(long["model"]).transform("mean")
+        error = _scatter(long["auc"] - own, [long["source"]])
+        form = {**where, "form": "design"}
+        more = {"ng2": ng2, "epsilon": epsilon, "p_GG": p_gg}
+        rows.append(_effect(form, "source", test, (df1, df2), error, confidence, **more))
     return _table(rows)
 
 
@@ -526,7 +543,8 @@ def compute_trunk_anova(
             continue
         with np.errstate(all="ignore"):
             found = pg.anova(means, dv="auc", between="pretraining", detailed=True)
-        F, df1, p, ng2 = found.loc[0, ["F", "DF", "p_unc", "np2"]]
+        *test, df1, ng2 = found.loc[0, ["F", "p_unc", "DF", "np2"]]
         df = (df1, found.loc[1, "DF"])
-        rows.append(_effect(where, "pretraining", F, df, p, confidence, ng2=ng2))
+        error = _scatter(means["auc"], [means["pretraining"]])
+        rows.append(_effect(where, "pretraining", test, df, error, confidence, ng2=ng2))
     return _table(rows)

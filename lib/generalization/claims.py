@@ -170,8 +170,30 @@ CLAIMS = (
 )
 
 
-def _look_up(claim: Claim, tables: dict[str, pd.DataFrame], roles: dict[str, str]):
-    """Per selected test: label, p in the printed form, p in the design's form, difference, note."""
+class Outcome(NamedTuple):
+    """One test of this run: p in both forms, the tests in words, difference of areas, note."""
+
+    label: str
+    printed: float = np.nan
+    design: float = np.nan
+    printed_text: str = "no p"
+    design_text: str = "no p"
+    difference: float = np.nan
+    note: str = ""
+
+
+def _in_words(row: pd.Series, p: float) -> str:
+    if np.isnan(p):
+        return "no p"
+    interval = f"[{row['np2_low']:.2f}, {row['np2_high']:.2f}]"
+    return (
+        f"F({row['df1']:.0f},{row['df2']:.0f}) = {row['F']:.3g}, p = {p:.2g}, "
+        f"np2 = {row['np2']:.2f} {interval}"
+    )
+
+
+def _look_up(claim: Claim, tables: dict[str, pd.DataFrame], roles: dict[str, str]) -> list[Outcome]:
+    """Outcome of every test that the claim selects."""
     table = tables[claim.table]
     found = []
     for role, task in claim.where:
@@ -180,21 +202,21 @@ def _look_up(claim: Claim, tables: dict[str, pd.DataFrame], roles: dict[str, str
         label = task if role == "all" else f"{pretraining} {task}"
         if claim.table == "pairwise":
             rows = rows.loc[(rows["first"] == claim.key[0]) & (rows["second"] == claim.key[1])]
-            if rows.empty:
-                found.append((label, np.nan, np.nan, np.nan, "no such models"))
-                continue
+        else:
+            rows = rows.loc[rows["effect"] == claim.key].set_index("form")
+        if rows.empty:
+            found.append(Outcome(label, note="no such models"))
+        elif claim.table == "pairwise":
             row = rows.iloc[0]
-            found.append((label, row["p_tukey"], row["p_holm"], row["difference"], row["note"]))
-            continue
-        rows = rows.loc[rows["effect"] == claim.key].set_index("form")
-        if not {"printed", "design"} <= set(rows.index):
-            found.append((label, np.nan, np.nan, np.nan, "no such models"))
-            continue
-        # the Greenhouse-Geisser p where there is one: sphericity is not taken for granted
-        design = rows.loc["design", "p_GG"]
-        design = rows.loc["design", "p"] if np.isnan(design) else design
-        note = rows.loc["design", "note"]
-        found.append((label, rows.loc["printed", "p"], design, np.nan, note))
+            p = row["p_tukey"], row["p_holm"]
+            words = ["no p" if np.isnan(v) else f"p = {v:.2g}" for v in p]
+            found.append(Outcome(label, *p, *words, row["difference"], row["note"]))
+        else:
+            printed, design = rows.loc["printed"], rows.loc["design"]
+            # the Greenhouse-Geisser p where there is one: sphericity is not taken for granted
+            corrected = design["p"] if np.isnan(design["p_GG"]) else design["p_GG"]
+            words = _in_words(printed, printed["p"]), _in_words(design, corrected)
+            found.append(Outcome(label, printed["p"], corrected, *words, note=design["note"]))
     return found
 
 
@@ -235,8 +257,9 @@ def verdict(
     Returns
     -------
     DataFrame
-        Per claim: ``claim``, ``published``, ``outcome_printed`` and ``outcome_design`` (p per test;
-        difference of areas in the notes), ``verdict_printed`` and ``verdict_design``, ``note``.
+        Per claim: ``claim``, ``published``, ``outcome_printed`` and ``outcome_design`` (each test
+        in words: F with partial eta squared and its interval, or p of a pair), ``verdict_printed``
+        and ``verdict_design``, ``note`` (differences of areas, and why something is missing).
 
         *reproduced*: at least as many of the tests come out as printed. *same direction*: fewer,
         but for a claim of "higher" the sign of the difference is the published one in as many
@@ -268,25 +291,16 @@ def verdict(
     rows = []
     for claim in CLAIMS:
         found = _look_up(claim, tables, roles)
-        labels = [f[0] for f in found]
-        printed, design, difference = np.array([f[1:4] for f in found], float).T
-        notes = list(dict.fromkeys(f"{f[0]}: {f[4]}" for f in found if f[4]))
-        if claim.table == "pairwise" and np.isfinite(difference).any():
-            shown = [f"{x} {d:+.3f}" for x, d in zip(labels, difference, strict=True)]
+        difference = np.array([f.difference for f in found])
+        notes = list(dict.fromkeys(f"{f.label}: {f.note}" for f in found if f.note))
+        if np.isfinite(difference).any():
+            shown = [f"{f.label} {f.difference:+.3f}" for f in found]
             notes.insert(0, "difference of areas: " + ", ".join(shown))
-        rows.append(
-            {
-                "claim": claim.id,
-                "published": claim.published,
-                "outcome_printed": _outcome(labels, printed),
-                "verdict_printed": _judge(claim, printed, difference, alpha),
-                "outcome_design": _outcome(labels, design),
-                "verdict_design": _judge(claim, design, difference, alpha),
-                "note": "; ".join(notes),
-            }
-        )
+        row = {"claim": claim.id, "published": claim.published}
+        for form in ("printed", "design"):
+            p = np.array([getattr(f, form) for f in found], float)
+            words = [f"{f.label} {getattr(f, form + '_text')}" for f in found]
+            row[f"outcome_{form}"] = "; ".join(words)
+            row[f"verdict_{form}"] = _judge(claim, p, difference, alpha)
+        rows.append({**row, "note": "; ".join(notes)})
     return pd.DataFrame(rows)
-
-
-def _outcome(labels: list[str], p: np.ndarray) -> str:
-    return ", ".join(f"{x} p = {v:.2g}" for x, v in zip(labels, p, strict=True))
