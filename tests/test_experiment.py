@@ -1,0 +1,370 @@
+"""The experiment page, answered by a scripted observer in a headless browser."""
+
+import json
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from browser import Browser
+
+from lib import humans
+from lib.errors import InputError
+from lib.experiment import _JSPSYCH, SOURCES, write_experiment
+
+NAMES = [f"person {k}" for k in range(10)] + ['Björk, "B"', "ähnlich"]
+POLL = 0.02
+
+
+def pictures(names=NAMES, side=48):
+    """Seeded stripes, one angle per identity."""
+    y, x = np.mgrid[:side, :side] / side
+    angle = np.linspace(0, np.pi, len(names), endpoint=False)
+    waves = [np.sin(25 * (x * np.cos(a) + y * np.sin(a))) for a in angle]
+    return {n: (128 + 90 * w).astype(np.uint8) for n, w in zip(names, waves, strict=True)}
+
+
+def disagreements(names=NAMES):
+    """For all but the last two: the next face for one network, the one after for the other."""
+    count = len(names)
+    rows = [(names[k], names[(k + 1) % count], names[(k + 2) % count]) for k in range(count - 2)]
+    return pd.DataFrame(rows, columns=["identity", "synthface", "imagenet"])
+
+
+def write_page(folder, **options):
+    if not (SOURCES / "node_modules" / _JSPSYCH).is_file():
+        pytest.skip("jsPsych is not installed (npm ci in experiment/): the page was not tried")
+    differ = disagreements()
+    trials = humans.make_trials(differ, 4, catch=2, seed=5)
+    settings = {"pause": 5, "fixation": 0, "gap": 0, "name": "test"} | options
+    practice = humans.make_practice(differ, NAMES, 2)
+    page = write_experiment(folder, pictures(), trials, practice=practice, **settings)
+    return page.resolve().as_uri(), differ, trials
+
+
+@pytest.fixture(scope="module")
+def browser():
+    opened = Browser()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def page(tmp_path, browser):
+    """Address, table of choices and trials of a small page in a browser that has not seen it."""
+    browser.call("Emulation.setTouchEmulationEnabled", enabled=False)
+    return write_page(tmp_path / "experiment", title=f"Faces {tmp_path.name} {time.time_ns()}")
+
+
+def wait(browser, condition):
+    """Poll the page until a JavaScript expression is true."""
+    deadline = time.time() + 30
+    while not browser.run(f"!!({condition})"):
+        if time.time() > deadline:
+            text = browser.run("document.body.innerText")
+            raise AssertionError(f"never true: {condition}; the page says: {text}")
+        time.sleep(POLL)
+
+
+def heading(browser, text):
+    wait(browser, f"document.querySelector('h1')?.textContent === {json.dumps(text)}")
+
+
+def press(browser, key):
+    browser.call("Input.dispatchKeyEvent", type="rawKeyDown", key=key)
+    browser.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+
+
+def click(browser, selector):
+    browser.run(f"document.querySelector({json.dumps(selector)}).click()")
+
+
+def start(browser, number):
+    """From the consent page to the instructions."""
+    wait(browser, "document.querySelector('#agree')")
+    click(browser, "#agree")
+    click(browser, "form button.main")
+    wait(browser, "document.querySelector('#number')")
+    browser.run(f"document.querySelector('#number').value = '{number}'")
+    click(browser, "form button.main")
+    heading(browser, "What to do")
+    click(browser, "form button.main")
+
+
+def shown(browser):
+    """Identities of target, left and right once the faces are open to an answer."""
+    wait(browser, "document.querySelector('.choice[data-open]')")
+    return browser.run(
+        "[...document.querySelectorAll('.choice img')].map(image => window.STUDY.faces"
+        ".find(face => image.getAttribute('src') === `faces/${face.file}`).name)"
+    )
+
+
+def tap(browser, side):
+    place = browser.run(
+        f"(() => {{ const b = document.querySelector('[data-side={side}]')"
+        ".getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 3]; })()"
+    )
+    point = [{"x": place[0], "y": place[1]}]
+    browser.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=point)
+    browser.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+
+def answer(browser, rule, touch=False):
+    """Answer one comparison by a rule: (target, left, right) -> "left" or "right"."""
+    faces = shown(browser)
+    side = rule(*faces)
+    if touch:
+        tap(browser, side)
+    else:
+        press(browser, {"left": "ArrowLeft", "right": "j"}[side])
+    wait(browser, "!document.querySelector('.choice[data-open]')")
+    return [*faces, side]
+
+
+def practise(browser, rule, touch=False):
+    for _ in range(2):
+        answer(browser, rule, touch)
+    heading(browser, "Ready?")
+    click(browser, "form button.main")
+
+
+def answer_all(browser, rule, count, touch=False):
+    given = []
+    while len(given) < count:
+        wait(browser, "document.querySelector('.choice[data-open], form button.main')")
+        if browser.run("document.querySelector('h1').textContent") == "Break":
+            click(browser, "form button.main")
+        else:
+            given.append(answer(browser, rule, touch))
+    return given
+
+
+def download(browser, folder):
+    """Press the button; the text of the file the browser wrote."""
+    folder.mkdir(exist_ok=True)
+    before = set(folder.iterdir())
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    heading(browser, "Thank you")
+    click(browser, "#download")
+    deadline = time.time() + 30
+    while not (new := [p for p in set(folder.iterdir()) - before if p.suffix == ".csv"]):
+        assert time.time() < deadline, "nothing was downloaded"
+        time.sleep(POLL)
+    time.sleep(0.1)
+    return new[0]
+
+
+def prefer(differ, takes_first):
+    """A rule: the first network's choice for targets that `takes_first` names, else the other."""
+    first = dict(zip(differ["identity"], differ.iloc[:, 1], strict=True))
+
+    def rule(target, left, right):
+        if target in (left, right):
+            return "left" if left == target else "right"
+        return "left" if (left == first.get(target)) == takes_first(target) else "right"
+
+    return rule
+
+
+def test_two_scripted_observers_are_read_back_exactly(page, browser, tmp_path):
+    address, differ, trials = page
+    folder = tmp_path / "answers"
+    some = set(differ["identity"][:7])
+    rules = {1: prefer(differ, lambda t: t in some), 2: prefer(differ, lambda t: t not in some)}
+    given = {}
+    for number, rule in rules.items():
+        touch = number == 2
+        browser.open(address + f"?observer={number}", 390 if touch else 1440, 844)
+        browser.call("Emulation.setTouchEmulationEnabled", enabled=touch)
+        start(browser, number)
+        practise(browser, rule, touch)
+        given[number] = answer_all(browser, rule, 12, touch)
+        assert download(browser, folder).name == f"test_observer-00{number}.csv"
+        assert browser.problems == []
+        browser.run("localStorage.clear()")
+
+    table = humans.load_responses(folder, differ, faces=NAMES)
+    for number in rules:
+        rows = table[table["subj"] == f"observer-00{number}"]
+        planned = trials[trials["observer"] == number]
+        for column in ("trial", "condition", "target", "left", "right"):
+            assert rows[column].tolist() == planned[column].tolist()
+        chosen = [{"left": g[1], "right": g[2]}[g[3]] for g in given[number]]
+        assert rows["object_response"].tolist() == chosen
+        assert rows["input"].unique().tolist() == [{1: "key", 2: "touch"}[number]]
+        assert rows["rt"].between(0, 5).all()
+    assert not table["simulated"].any()
+    kept, observers = humans.apply_exclusions(
+        table, differ, humans.ExclusionRules(min_median_rt=0, max_one_side=0.99)
+    )
+    assert observers["catch"].tolist() == [1.0, 1.0]
+    scored = humans.score_responses(kept, differ)
+    # observer 1 takes the first network's choice on 7 of 10 identities, observer 2 on the other 3
+    assert observers["preference"].tolist() == pytest.approx([0.7, 0.3])
+    assert humans.compute_preference(scored)["mean"] == pytest.approx(0.5)
+
+
+def test_a_reload_in_the_middle_keeps_the_answers(page, browser, tmp_path):
+    address, differ, _ = page
+    rule = prefer(differ, lambda target: len(target) == 8)
+    browser.open(address)
+    start(browser, 3)
+    practise(browser, rule)
+    before = answer_all(browser, rule, 7)
+    browser.open("about:blank")
+    browser.open(address)
+    heading(browser, "Welcome back")
+    assert "7 of 12" in browser.run("document.querySelector('main').innerText")
+    click(browser, "form button.main")
+    given = before + answer_all(browser, rule, 5)
+    table = pd.read_csv(download(browser, tmp_path / "answers"))
+    assert table[["target", "left", "right"]].to_numpy().tolist() == [g[:3] for g in given]
+    # a finished session opens on its download
+    browser.open("about:blank")
+    browser.open(address)
+    again = pd.read_csv(download(browser, tmp_path / "again"))
+    pd.testing.assert_frame_equal(again, table)
+    assert browser.problems == []
+
+
+def test_without_storage_the_page_says_so_and_goes_on(page, browser, tmp_path):
+    address, differ, _ = page
+    script = browser.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source="Object.defineProperty(window, 'localStorage',"
+        "{get() { throw new DOMException('denied', 'SecurityError'); }});",
+    )
+    try:
+        rule = prefer(differ, lambda target: True)
+        browser.open(address)
+        start(browser, "")
+        assert "does not keep data" in browser.run("document.querySelector('#notice').innerText")
+        practise(browser, rule)
+        given = answer_all(browser, rule, 12)
+        table = pd.read_csv(download(browser, tmp_path / "answers"))
+    finally:
+        browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script["identifier"])
+    assert table["target"].tolist() == [g[0] for g in given]
+    assert table["subj"].str.fullmatch(r"anonymous-[0-9a-f]{8}").all()
+
+
+def test_a_missing_picture_is_named_and_its_comparisons_left_out(page, browser, tmp_path):
+    address, differ, _ = page
+    (tmp_path / "experiment" / "faces" / "face005.png").unlink()
+    browser.open(address)
+    heading(browser, "Some pictures are missing")
+    assert "faces/face005.png" in browser.run("document.querySelector('main').innerText")
+    click(browser, "form button.main")
+    rule = prefer(differ, lambda target: True)
+    start(browser, 1)
+    name = browser.run("window.STUDY.faces[4].name")
+    lists = browser.run("window.STUDY.lists[0].map(row => row.slice(1))")
+    hidden = [4 in row for row in lists]
+    practice = browser.run("window.STUDY.practice.filter(r => !r.slice(1).includes(4)).length")
+    for _ in range(practice):
+        answer(browser, rule)
+    heading(browser, "Ready?")
+    click(browser, "form button.main")
+    given = answer_all(browser, rule, 12 - sum(hidden))
+    assert all(name not in g[:3] for g in given)
+    path = download(browser, tmp_path / "answers")
+    table = humans.load_responses(path, differ, faces=NAMES, at_least=1)
+    assert (table["object_response"] == "na").tolist() == hidden
+    assert table.loc[hidden, "rt"].isna().all()
+
+
+def test_a_held_or_foreign_key_is_no_answer(page, browser):
+    address, differ, _ = page
+    browser.open(address)
+    start(browser, 2)
+    faces = shown(browser)
+    for key in ("a", "Tab", "ArrowUp", "1"):
+        press(browser, key)
+    browser.call("Input.dispatchKeyEvent", type="rawKeyDown", key="f", autoRepeat=True)
+    time.sleep(0.1)
+    assert shown(browser) == faces
+    assert browser.run("document.querySelector('#bar-count').textContent") == ""
+    answer(browser, prefer(differ, lambda target: True))
+
+
+def test_consent_and_observer_number_are_asked_for(page, browser):
+    address, _, _ = page
+    browser.open(address)
+    wait(browser, "document.querySelector('#agree')")
+    click(browser, "form button.main")
+    assert "Tick the box" in browser.run("document.querySelector('.error').textContent")
+    click(browser, "#agree")
+    click(browser, "form button.main")
+    wait(browser, "document.querySelector('#number')")
+    for wrong in ("0", "5", "2.5", "-1", "x", "1e3"):
+        browser.run(f"document.querySelector('#number').value = '{wrong}'")
+        click(browser, "form button.main")
+        assert "1 to 4" in browser.run("document.querySelector('.error').textContent")
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (390, 664), (844, 390), (1440, 900)])
+def test_the_faces_fit_the_window(page, browser, width, height):
+    address, _, _ = page
+    browser.open(address, width, height)
+    start(browser, 1)
+    shown(browser)
+    boxes = browser.run(
+        "[...document.querySelectorAll('.choice img')].map(i => {"
+        " const b = i.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; })"
+    )
+    for left, top, right, bottom in boxes:
+        assert 0 <= left < right <= width
+        assert 0 <= top < bottom <= height
+    sizes = {round(right - left) for left, _, right, _ in boxes}
+    assert len(sizes) == 1 and sizes.pop() >= 96
+    assert browser.run("document.documentElement.scrollWidth") <= width
+
+
+def test_the_page_holds_what_was_given_and_nothing_else(tmp_path):
+    _, _, trials = write_page(tmp_path / "page")
+    text = (tmp_path / "page" / "study.js").read_text(encoding="utf-8")
+    study = json.loads(text.removeprefix("window.STUDY = ").removesuffix(";\n"))
+    names = [face["name"] for face in study["faces"]]
+    for number, rows in trials.groupby("observer"):
+        listed = [
+            (study["conditions"][c], names[t], names[a], names[b])
+            for c, t, a, b in study["lists"][number - 1]
+        ]
+        columns = rows[["condition", "target", "left", "right"]]
+        assert listed == list(columns.itertuples(index=False, name=None))
+    vendor = (tmp_path / "page" / "vendor" / "jspsych.js").read_bytes()
+    assert vendor == (SOURCES / "node_modules" / _JSPSYCH).read_bytes()
+    # written again from the same inputs it is the same, and from other trials another study
+    first = study["id"]
+    write_page(tmp_path / "page")
+    assert (tmp_path / "page" / "study.js").read_text(encoding="utf-8") == text
+    write_page(tmp_path / "page", question="Who?")
+    assert first not in (tmp_path / "page" / "study.js").read_text(encoding="utf-8")
+
+
+def test_bad_input_is_refused_in_a_sentence(tmp_path):
+    differ = disagreements()
+    trials = humans.make_trials(differ, 2, catch=0)
+    (tmp_path / _JSPSYCH).parent.mkdir(parents=True)
+    (tmp_path / _JSPSYCH).write_text("")
+
+    def refused(match, faces=None, trials=trials, folder="new", **options):
+        options = {"packages": tmp_path} | options
+        with pytest.raises(InputError, match=match):
+            write_experiment(tmp_path / folder, faces or pictures(), trials, **options)
+
+    fewer = pictures()
+    del fewer["person 3"]
+    refused("no picture of person 3", faces=fewer)
+    refused("differ in size", faces=pictures() | {"person 3": np.zeros((9, 9), np.uint8)})
+    refused("must be uint8", faces=pictures() | {"person 3": np.zeros((48, 48))})
+    refused("lack the column right", trials=trials.drop(columns="right"))
+    refused("no trials", trials=trials.iloc[:0])
+    refused("not 'practice'", trials=trials.assign(condition="practice"))
+    refused("pause is 0", pause=0)
+    refused("jsPsych is not in", packages=tmp_path / "nowhere")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("precious")
+    refused("something other", folder="thesis")
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "precious"
