@@ -1,0 +1,210 @@
+"""Relevance maps a second: this project, iNNvestigate and Zennit on the same weights and images.
+
+``BENCH_SIZE`` (pixels, default 224), ``BENCH_IMAGES`` (images in a turn, default 2) and
+``BENCH_ROUNDS`` (default 3) make it shorter; the ratios do not depend on the number of images.
+Zennit runs in ``.venv-bench`` (``python3.11 -m venv .venv-bench``, then ``pip install torch
+zennit``); without it its row is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.common import compare, record, take_turns
+from lib import network, vgg
+from lib.relevance import COMPOSITES
+from lib.relevance.engine import SharedTrunk
+from lib.relevance.reference import Innvestigate
+from lib.store import ROOT
+
+READOUTS = 10
+CLASSES = 101
+COMPOSITE = "a_flat"
+
+
+def predicted(logits):
+    """Explain the class with the highest logit."""
+    first = np.stack([values.argmax(1) for values in logits], 1)
+    return first, np.full(first.shape, -1)
+
+
+def convolution_floor(engine: SharedTrunk, images: int) -> float:
+    """Seconds of the convolutions alone: per image twice forward (output and denominator), and once
+    backward for each readout."""
+    shape, seconds = engine.chain.input_shape, 0.0
+    rng = np.random.default_rng(0)
+    for position, layer in enumerate(engine.chain.layers):
+        shape = engine.shape_before(position)
+        if not isinstance(layer, network.Convolution):
+            continue
+        before, after = layer.kernel.shape[2:]
+        for count, inputs, outputs in (
+            (images, before, 2 * after),
+            (images * READOUTS, after, before),
+        ):
+            if position == 0:
+                # The first layer has no denominator to compute, and its flat rule no convolution.
+                if count > images:
+                    continue
+                outputs = after
+            x = tf.constant(rng.random((count, *shape[:2], inputs), dtype=np.float32))
+            kernel = tf.constant(rng.random((3, 3, inputs, outputs), dtype=np.float32))
+            tf.nn.conv2d(x, kernel, 1, "SAME")
+            start = time.perf_counter()
+            tf.nn.conv2d(x, kernel, 1, "SAME")
+            seconds += time.perf_counter() - start
+    return seconds
+
+
+class Zennit:
+    """The worker process, or why there is none."""
+
+    def __init__(self, trunk: vgg.Trunk, readout: network.Readout, images: np.ndarray):
+        self.absent = ""
+        python = ROOT / ".venv-bench" / "bin" / "python"
+        if not python.is_file():
+            self.absent = (
+                "Zennit is not timed: there is no .venv-bench (python3.11 -m venv .venv-bench; "
+                ".venv-bench/bin/pip install torch zennit)."
+            )
+            return
+        self._folder = tempfile.TemporaryDirectory()
+        self.folder = Path(self._folder.name)
+        arrays = {"readout_kernel": readout.kernel, "readout_bias": readout.bias}
+        order = []
+        for layer in network.read_chain(trunk.model).layers:
+            if isinstance(layer, network.Convolution):
+                arrays[f"{layer.name}_kernel"], arrays[f"{layer.name}_bias"] = (
+                    layer.kernel,
+                    layer.bias,
+                )
+                order.append(layer.name)
+            else:
+                order.append("pool")
+        shape = np.array(trunk.model.output_shape[1:])
+        np.savez(self.folder / "weights.npz", order=np.array(order), feature_shape=shape, **arrays)
+        np.save(self.folder / "images.npy", images)
+        self.process = subprocess.Popen(
+            [python, Path(__file__).with_name("zennit_worker.py"), self.folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if self.process.stdout.readline().strip() != "ready":
+            last = (self.process.stderr.read().strip().splitlines() or ["no reason given"])[-1]
+            self.absent = f"Zennit is not timed: {last}"
+
+    def maps(self, count: int) -> tuple[int, float]:
+        """Compute so many maps; their number and the seconds."""
+        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.flush()
+        return count, float(self.process.stdout.readline())
+
+    def close(self) -> None:
+        if not self.absent:
+            self.process.stdin.close()
+            self.process.wait(timeout=60)
+            self._folder.cleanup()
+
+
+def main() -> None:
+    """Time all, print and record."""
+    warnings.filterwarnings("ignore")
+    size = int(os.environ.get("BENCH_SIZE", "224"))
+    images = int(os.environ.get("BENCH_IMAGES", "2"))
+    rounds = int(os.environ.get("BENCH_ROUNDS", "3"))
+    rng = np.random.default_rng(0)
+    trunk = vgg.load_trunk("imagenet", size)
+    width = int(np.prod(trunk.model.output_shape[1:]))
+    readouts = [
+        network.Readout(
+            f"r{index}", rng.normal(size=(width, CLASSES)) * 0.01, rng.normal(size=CLASSES) * 0.1
+        )
+        for index in range(READOUTS)
+    ]
+    x = trunk.prepare(rng.integers(0, 256, (images, size, size, 3), dtype=np.uint8))
+    composite = COMPOSITES[COMPOSITE]
+    modes = {"float32": "float32"} | ({"mixed": "mixed"} if vgg.has_bfloat16() else {})
+    if "mixed" not in modes:
+        print("This machine multiplies no bfloat16: the mixed mode is not timed.")
+    engines = {m: SharedTrunk(trunk.model, readouts, composite, p) for m, p in modes.items()}
+    reference = Innvestigate(trunk.model, readouts[:1], composite)
+    zennit = Zennit(trunk, readouts[0], x)
+    if zennit.absent:
+        print(zennit.absent)
+
+    def ours(engine):
+        def work():
+            for row in range(images):
+                engine.relevance(x[row : row + 1], predicted)
+            return images * READOUTS
+
+        return work
+
+    def floor():
+        return READOUTS, convolution_floor(engines["float32"], 1)
+
+    def by_innvestigate():
+        reference.relevance(x, predicted)
+        return images
+
+    contenders = {mode: ours(engine) for mode, engine in engines.items()}
+    contenders |= {"convolutions": floor, "innvestigate": by_innvestigate}
+    if not zennit.absent:
+        contenders["zennit"] = lambda: zennit.maps(images)
+    speeds = take_turns(contenders, rounds)
+
+    unit = f"maps/s, {COMPOSITE}, {size} px"
+    exact = engines["float32"].relevance(x[:1], predicted)[0][:, 0].sum(-1)
+    theirs = reference.relevance(x[:1], predicted)[0][:, 0].sum(-1)
+    difference = np.abs(exact - theirs).max() / np.abs(theirs).max()
+    print(f"float32 against iNNvestigate: largest difference {difference:.1e} of the largest value")
+    if not zennit.absent:
+        r = np.corrcoef(exact.ravel(), np.load(zennit.folder / "zennit.npy")[0].ravel())[0, 1]
+        print(f"float32 against Zennit, which splits the bias: r = {r:.6f}")
+    zennit.close()
+    rows = []
+    for mode in modes:
+        rows.append(
+            compare(
+                f"lrp_{mode}_vs_innvestigate",
+                speeds[mode],
+                speeds["innvestigate"],
+                "innvestigate 2.1.2 float32",
+                unit,
+            )
+        )
+        if "zennit" in speeds:
+            rows.append(
+                compare(
+                    f"lrp_{mode}_vs_zennit", speeds[mode], speeds["zennit"], "zennit float32", unit
+                )
+            )
+    rows.append(
+        compare(
+            "lrp_float32_vs_convolutions",
+            speeds["float32"],
+            speeds["convolutions"],
+            "its bare convolutions",
+            unit,
+        )
+    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"Peak memory of this process, iNNvestigate's included: {peak:.0f} MB")
+    record(rows)
+
+
+if __name__ == "__main__":
+    main()

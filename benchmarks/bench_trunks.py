@@ -1,0 +1,93 @@
+"""Features of a trunk against its bare convolutions, and training of readouts against features.
+
+``BENCH_SIZE`` (pixels, default 224), ``BENCH_IMAGES`` (images in a turn, default 32) and
+``BENCH_ROUNDS`` (default 3) make it shorter.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.common import compare, record, take_turns
+from lib import vgg
+from lib.finetuning import Task, make_split, train_readouts
+
+IDENTITIES, VIEWS = 101, 15
+BATCH = 16
+
+
+def bare_convolutions(trunk: vgg.Trunk, images: int, precision: str) -> float:
+    """Seconds that the trunk's convolutions take by themselves, on data at hand."""
+    dtype = tf.bfloat16 if precision == "bfloat16" else tf.float32
+    seconds = 0.0
+    for layer in trunk.model.layers:
+        if not isinstance(layer, tf.keras.layers.Conv2D):
+            continue
+        shape = (BATCH, *layer.input_shape[1:])
+        x = tf.cast(tf.random.stateless_uniform(shape, (0, 0)), dtype)
+        kernel = tf.cast(layer.kernel, dtype)
+        tf.nn.conv2d(x, kernel, 1, "SAME")
+        start = time.perf_counter()
+        tf.nn.conv2d(x, kernel, 1, "SAME")
+        seconds += time.perf_counter() - start
+    return seconds * images / BATCH
+
+
+def main() -> None:
+    """Time all, print and record."""
+    size = int(os.environ.get("BENCH_SIZE", "224"))
+    images = int(os.environ.get("BENCH_IMAGES", "32"))
+    rounds = int(os.environ.get("BENCH_ROUNDS", "3"))
+    precision = vgg.choose_precision()
+    rng = np.random.default_rng(0)
+    trunk = vgg.load_trunk("imagenet", size)
+    pictures = rng.integers(0, 256, (images, size, size, 3), dtype=np.uint8)
+
+    def features():
+        vgg.compute_features(trunk, pictures, batch=BATCH, progress=False)
+        return images
+
+    def bare():
+        return images, bare_convolutions(trunk, images, precision)
+
+    total = IDENTITIES * VIEWS
+    width = int(np.prod(trunk.model.output_shape[1:]))
+    identity, view = np.repeat(np.arange(IDENTITIES), VIEWS), np.tile(np.arange(VIEWS), IDENTITIES)
+    tasks = [Task("identity", identity), Task("gender", identity % 2)]
+    kept = make_split("random", identity, view)
+    cached = np.maximum(rng.normal(size=(total, width)), 0).astype(np.float32)
+
+    def readouts():
+        # Five epochs of the twenty-five, of one trunk's ten readouts.
+        train_readouts(cached, tasks, kept, epochs=5, progress=False)
+        return total / 5
+
+    speeds = take_turns({"features": features, "bare": bare, "readouts": readouts}, rounds)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"Peak memory of this process: {peak:.0f} MB")
+    unit = f"images/s, {size} px, {precision}"
+    record(
+        [
+            compare(
+                "features_vs_bare_convolutions",
+                speeds["features"],
+                speeds["bare"],
+                "its bare convolutions",
+                unit,
+            ),
+            compare(
+                "readouts_vs_features", speeds["readouts"], speeds["features"], "the features", unit
+            ),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
