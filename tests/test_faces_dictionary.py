@@ -33,7 +33,9 @@ def plan():
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dictionary") / "set"
-    return render_dictionary(folder, processes=1, images=IMAGES, size=48, supersample=1)
+    return render_dictionary(
+        folder, processes=1, images=IMAGES, size=48, supersample=1, quality=None
+    )
 
 
 # --- the design

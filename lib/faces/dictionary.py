@@ -117,7 +117,7 @@ class DictionarySettings:
     seed: int = 0
     supersample: int = 2
     detail: str = "fast"
-    quality: int | None = None
+    quality: int | None = 95
 
 
 @dataclass(frozen=True)
