@@ -192,8 +192,9 @@
       <p>One face is shown at the top and two faces below it.
       <strong>Which of the two looks more like the face at the top?</strong></p>
       <ul>
-      <li>Left face: <kbd>←</kbd> or <kbd>F</kbd>. Right face: <kbd>→</kbd> or <kbd>J</kbd>.</li>
-      <li>On a touch screen, tap the face.</li>
+      <li>Click or tap the face you choose.</li>
+      <li class="keyboard">Or use the keys: <kbd>←</kbd> or <kbd>F</kbd> for the left face,
+      <kbd>→</kbd> or <kbd>J</kbd> for the right one.</li>
       <li>Often neither is very similar. There is no right or wrong: follow your first impression.</li>
       <li>Now and then one of the two is the very face at the top: then choose that one.</li>
       </ul>

@@ -81,7 +81,7 @@ def write_experiment(
     trials,
     *,
     practice=None,
-    title="Which face looks more alike?",
+    title="Comparing faces",
     name="faces",
     question=QUESTION,
     consent=CONSENT,

@@ -79,12 +79,18 @@ def fit_mixed_model(scored):
     Raises
     ------
     InputError
-        All answers the same way: the log odds are infinite.
+        All answers the same way (the log odds are infinite), or one network's choice always on the
+        same side (preference and side cannot be told apart).
     """
     answered = scored[scored["prefers"].notna()]
     if answered["prefers"].nunique() < 2:
         raise InputError(
             "Every answer took the same network's choice: a logistic model has no finite estimate."
+        )
+    if answered["first_left"].nunique() < 2:
+        raise InputError(
+            "One network's choice is on the same side in every trial: preference and side cannot "
+            "be told apart; counterbalance the sides (lib.humans.make_trials does)."
         )
     observer, who = pd.factorize(answered["subj"])
     identity, faces = pd.factorize(answered["target"])

@@ -354,11 +354,11 @@ def _check_columns(found, where):
     missing = [name for name in COLUMNS if name not in found]
     if not missing:
         return
-    spare = [name for name in found if name not in COLUMNS]
+    spare = {name.lower(): name for name in found if name not in COLUMNS}
     words = []
     for name in missing:
-        near = difflib.get_close_matches(name, spare, n=1, cutoff=0.6)
-        words.append(f"{name!r} (is it {near[0]!r}?)" if near else f"{name!r}")
+        near = difflib.get_close_matches(name, list(spare), n=1, cutoff=0.6)
+        words.append(f"{name!r} (is it {spare[near[0]]!r}?)" if near else f"{name!r}")
     raise InputError(
         f"{where} lacks the column {', '.join(words)}: rename or add it; "
         f"needed are {', '.join(COLUMNS)}."
