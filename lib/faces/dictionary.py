@@ -83,8 +83,8 @@ _YAWS_BEHIND = (150, -150, 180, 135, -135, 165, -165, 180)
 _LIGHTS = ("soft", "soft", "soft", "soft", "front", "front", "front", "left", "left", "right",
            "right", "top")  # fmt: skip
 # What grows on the faces of men over 20, and of boys from 17, in a group of twelve.
-_BEARDS = (None, None, None, *["stubble"] * 3, *["goatee"] * 3, "moustache", "moustache", "beard")
-_BEARDS_BOYS = (*[None] * 6, "stubble", "stubble", "goatee", "goatee", "moustache", "moustache")
+_BEARDS = (None, *["stubble"] * 4, *["goatee"] * 4, "moustache", "moustache", "beard")
+_BEARDS_BOYS = (*[None] * 4, "stubble", "stubble", "goatee", "goatee", *["moustache"] * 4)
 _BEARD_CONCEPTS = {
     "stubble": ("5_o_Clock_Shadow",),
     "goatee": ("Goatee",),

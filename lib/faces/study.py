@@ -44,7 +44,7 @@ VIEWPOINTS = tuple(range(-105, 106, 15))
 #: Standard deviations of yaw, pitch and roll about the nominal viewpoint, degrees. Pitch and roll
 #: also blur heights in the image: with pitch 1.5 and no roll, a single pixel at the brows told
 #: gender at .77 across people, through the length of noses and the height of brows.
-JITTER = (1.5, 2.5, 1.0)
+JITTER = (1.5, 3.0, 1.0)
 
 
 @dataclass(frozen=True)
