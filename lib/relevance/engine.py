@@ -493,7 +493,8 @@ class SharedTrunk:
         f = features[:, None]
         if self.composite.is_gradient:
             return w
-        z = tf.einsum("nd,nhd->nh", features, w) + b
+        # Score and denominators by one kind of sum: their rounding then cancels in the quotient.
+        z = tf.reduce_sum(f * w, -1) + b
         given = 0.0
         for branch in self.branches:
             total = 0.0
