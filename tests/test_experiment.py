@@ -228,6 +228,17 @@ def test_a_reload_in_the_middle_keeps_the_answers(page, browser, tmp_path):
     assert browser.problems == []
 
 
+@pytest.mark.parametrize("kept", ["{", "null", '{"list": 99, "answers": [], "subj": "x"}', "[1]"])
+def test_damaged_storage_is_begun_anew(page, browser, kept):
+    address, _, _ = page
+    browser.open(address)
+    browser.run(f"localStorage.setItem('face-choice:' + STUDY.id, {json.dumps(kept)})")
+    browser.open("about:blank")
+    browser.open(address)
+    wait(browser, "document.querySelector('#agree')")
+    assert browser.problems == []
+
+
 def test_without_storage_the_page_says_so_and_goes_on(page, browser, tmp_path):
     address, differ, _ = page
     script = browser.call(

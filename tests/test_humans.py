@@ -358,6 +358,61 @@ def test_mixed_model_without_differences_says_so():
         humans.fit_mixed_model(scored_from(x).assign(first_left=True))
 
 
+# --- what choices follow
+
+
+def test_dissimilarity_worked_by_hand():
+    table = humans.compute_dissimilarity([[1, 2, 3], [2, 4, 6], [3, 2, 1]], "abc")
+    assert table.to_numpy() == pytest.approx(np.array([[0, 0, 2], [0, 0, 2], [2, 2, 0]]))
+    with pytest.raises(InputError, match="'b' are all equal"):
+        humans.compute_dissimilarity([[1, 2], [3, 3], [1, 0]], "abc")
+    with pytest.raises(InputError, match="one row each"):
+        humans.compute_dissimilarity([[1, 2]], "abc")
+
+
+def test_similar_representations_are_found_and_relabelled_ones_not():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(30, 12))
+    first = humans.compute_dissimilarity(features, NAMES[:30])
+    noisy = humans.compute_dissimilarity(features + rng.normal(size=(30, 12)), NAMES[:30])
+    found = humans.compare_dissimilarities(first, noisy, permutations=400)
+    upper = np.triu_indices(30, 1)
+    reference = stats.spearmanr(first.to_numpy()[upper], noisy.to_numpy()[upper])
+    assert found["rho"] == pytest.approx(reference.statistic)
+    assert found["p"] == pytest.approx(1 / 401) and found["pairs"] == 435
+    other = humans.compute_dissimilarity(rng.permutation(features), NAMES[:30])
+    assert humans.compare_dissimilarities(first, other, permutations=400)["p"] > 0.02
+    with pytest.raises(InputError, match="different identities"):
+        humans.compare_dissimilarities(first, noisy.iloc[::-1])
+
+
+def test_the_part_that_choices_follow_is_found_and_the_other_not():
+    rng = np.random.default_rng(5)
+    differ = table_of_choices()
+    parts = {
+        part: humans.compute_dissimilarity(rng.normal(size=(101, 10)), NAMES)
+        for part in ("eyes", "mouth")
+    }
+    eyes = parts["eyes"]
+    gain = [
+        eyes.loc[i, b] - eyes.loc[i, a] for i, a, b in differ.itertuples(index=False, name=None)
+    ]
+    gain = np.array(gain) / np.std(gain, ddof=1)
+    targets = np.tile(differ["identity"], 40)
+    p = special.expit(0.1 + 0.5 * np.tile(gain, 40))
+    scored = pd.DataFrame(
+        {"target": targets, "prefers": (rng.random(len(p)) < p).astype(float), "simulated": True}
+    )
+    table = humans.predict_choices(scored, differ, parts).set_index("predictor")
+    for predictor, truth in {"intercept": 0.1, "eyes": 0.5, "mouth": 0.0}.items():
+        assert table.loc[predictor, "low"] < truth < table.loc[predictor, "high"]
+    assert table.loc["eyes", "p"] < 1e-6 < 0.01 < table.loc["mouth", "p"]
+    with pytest.raises(InputError, match="no dissimilarity for 'id001'"):
+        humans.predict_choices(scored, differ, {"eyes": eyes.iloc[1:, 1:]})
+    with pytest.raises(InputError, match="use fewer parts"):
+        humans.predict_choices(scored, differ.iloc[:2], parts)
+
+
 # --- simulated observers, coverage
 
 

@@ -2,8 +2,8 @@
 
 From logits to choices (`choices`), from choices to trial lists (`trials`), from answers to a
 checked table (`responses`), or simulated ones (`simulate`), and what they say (`statistics`,
-`mixed`); `printed` and `coverage` look after the paper's numbers and our own methods. Tables in,
-tables out.
+`mixed`, `prediction`); `printed` and `coverage` look after the paper's numbers and our own methods.
+Tables in, tables out.
 """
 
 from lib.humans.choices import (
@@ -14,6 +14,11 @@ from lib.humans.choices import (
 )
 from lib.humans.coverage import simulate_coverage
 from lib.humans.mixed import MixedFit, fit_mixed_model
+from lib.humans.prediction import (
+    compare_dissimilarities,
+    compute_dissimilarity,
+    predict_choices,
+)
 from lib.humans.printed import recompute_printed
 from lib.humans.responses import (
     ExclusionRules,
@@ -40,9 +45,11 @@ __all__ = [
     "apply_exclusions",
     "chance_of_extreme",
     "check_responses",
+    "compare_dissimilarities",
     "compute_agreement",
     "compute_choices",
     "compute_consistency",
+    "compute_dissimilarity",
     "compute_power",
     "compute_preference",
     "compute_rank2",
@@ -52,6 +59,7 @@ __all__ = [
     "load_responses",
     "make_practice",
     "make_trials",
+    "predict_choices",
     "recompute_printed",
     "score_responses",
     "simulate_coverage",
