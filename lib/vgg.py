@@ -36,6 +36,9 @@ from lib.errors import InputError
 from lib.progress import track
 from lib.store import ROOT, sha256
 
+# TensorFlow rounds float32 products to 10 bits on recent GPUs; here float32 means float32.
+tf.config.experimental.enable_tensor_float_32_execution(False)
+
 #: Output channels of the convolutions, block by block.
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 LAYERS = tuple(
@@ -419,7 +422,7 @@ def load_trunk(
     ----------
     name : str
         ``imagenet``, ``imagenet_torchvision``, ``vggface``, ``synthface`` (or ``synthface-2``,
-        ...), or the path of a saved Keras model (``.keras``, ``.h5`` or a SavedModel folder).
+        ...), or the path of a saved Keras model (``.keras`` or ``.h5``).
     size : int
         Side of the input, pixels; a model given by path keeps its own.
     means : {"imagenet", "vggface"}
@@ -471,6 +474,19 @@ def load_trunk(
     return Trunk(name, build_vgg16(size, arrays, name), MEANS[means], source)
 
 
+def _refuse_code(path: Path) -> None:
+    """Refuse an HDF5 model with Lambda layers, whose stored code Keras would run on loading."""
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        return
+    with h5py.File(path, "r") as file:
+        config = file.attrs.get("model_config", "")
+    config = config.decode() if isinstance(config, bytes) else str(config)
+    if re.search(r'"class_name":\s*"[^"]*(Lambda|TFOpLambda)"', config):
+        raise InputError(f"{path} holds a Lambda layer, for which there is no rule; replace it.")
+
+
 def _load_model(name: str, means: str) -> Trunk:
     """A Keras model from disk, refused unless every layer can be analysed."""
     path = Path(name)
@@ -479,6 +495,9 @@ def _load_model(name: str, means: str) -> Trunk:
             f"There is no trunk {name!r}: use imagenet, imagenet_torchvision, vggface, synthface, "
             "or the path of a saved Keras model."
         )
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; save the model as one file, model.save('x.keras').")
+    _refuse_code(path)
     try:
         # safe_mode refuses Lambda layers, whose code would run.
         model = tf.keras.models.load_model(path, compile=False, safe_mode=True)

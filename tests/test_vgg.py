@@ -233,6 +233,14 @@ def test_any_keras_model_by_path(tmp_path):
     tf.keras.Sequential([*parts[:2], layers.LeakyReLU(name="leaky")]).save(tmp_path / "bad.keras")
     with pytest.raises(InputError, match="'leaky' is a LeakyReLU"):
         vgg.load_trunk(str(tmp_path / "bad.keras"))
+    lambda_model = tf.keras.Sequential([parts[0], layers.Lambda(lambda x: x)])
+    lambda_model.save(tmp_path / "code.h5")
+    with pytest.raises(InputError, match="Lambda"):
+        vgg.load_trunk(str(tmp_path / "code.h5"))
+    model.save(tmp_path / "mine.h5")
+    assert vgg.load_trunk(str(tmp_path / "mine.h5")).size == 16
+    with pytest.raises(InputError, match="one file"):
+        vgg.load_trunk(str(tmp_path))
     (tmp_path / "no.keras").write_text(json.dumps({}))
     with pytest.raises(InputError, match="no Keras model"):
         vgg.load_trunk(str(tmp_path / "no.keras"))

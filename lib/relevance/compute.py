@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 
 from lib import vgg
 from lib.errors import InputError
@@ -170,13 +171,16 @@ def make_engine(
 
 
 def choose_precision(wanted: str = "auto") -> str:
-    """``"mixed"`` (float32 forward, bfloat16 backward) where the hardware multiplies bfloat16, else
-    ``"float32"``; an explicit wish is kept."""
+    """``"mixed"`` (float32 forward, bfloat16 backward) where the processor multiplies bfloat16.
+
+    Else, and on a GPU, which is fast enough, ``"float32"``; an explicit wish is kept.
+    """
     if wanted not in ("auto", "float32", "mixed"):
         raise InputError(f"There is no precision {wanted!r}; use auto, float32 or mixed.")
     if wanted != "auto":
         return wanted
-    return "mixed" if vgg.has_bfloat16() else "float32"
+    gpu = tf.config.list_physical_devices("GPU")
+    return "mixed" if vgg.has_bfloat16() and not gpu else "float32"
 
 
 def compute_relevance(
