@@ -22,27 +22,51 @@ ENVIRONMENTS = {
     "engine": (".venv-dag", "requirements-dag.lock"),
 }
 LOG = os.path.join(ROOT, ".cache", "setup.log")
-#: What the installer prints -> what a person can do about it.
+DOES_NOT_BUILD = (
+    "a package does not build on this machine although a compiler is there: install what its"
+    " output names as missing, then run make again"
+)
+#: What the installer prints -> what a person can do about it. The first that fits is said, so a
+#: cause stands before what it brings about (no network: then no distribution is found either).
 CAUSES = [
     (r"No space left on device|Disk quota exceeded", "the disk is full: free about 4 GB"),
     (
-        r"(gcc|cc|clang|g\+\+)['\"]? failed: No such file"
-        r"|command '.*(gcc|cc|clang)' (failed|not found)|unable to execute '.*(gcc|cc)'",
+        r"(gcc|cc|clang|[gc]\+\+)['\"`]?( failed: No such file|: (command )?not found| not found)"
+        r"|unable to execute '.*(gcc|cc|clang)'|Unknown compiler\(s\)|No CMAKE_C(XX)?_COMPILER"
+        r"|no acceptable C compiler|invalid active developer path",
         "a package has to be compiled and there is no C compiler: install one"
         " (Debian: apt-get install build-essential; macOS: xcode-select --install)",
     ),
     (
-        r"name resolution|Name or service not known|NewConnectionError|ConnectTimeout|Network is "
-        r"unreachable|dns error|error sending request|Could not connect|Failed to establish"
-        r"|ProxyError|Connection refused",
-        "the package index cannot be reached: check the network (or the proxy), then run"
-        " make again",
+        r"Python\.h['\"]?: No such file|Python\.h['\"]? file not found",
+        "a package has to be compiled and Python's header files are missing: install them"
+        " (Debian: apt-get install python3.11-dev)",
     ),
+    (r"command '.*' failed with exit (code|status)", DOES_NOT_BUILD),
     (
         r"THESE PACKAGES DO NOT MATCH THE HASHES|Hash mismatch",
         "a downloaded package is damaged"
         " or was replaced (its checksum is not the locked one): run make again, and do not go on if"
         " it stays",
+    ),
+    (
+        r"CERTIFICATE_VERIFY_FAILED|invalid peer certificate",
+        "the certificate of the package index is not trusted here: correct this machine's clock,"
+        " or name your network's own certificate file in SSL_CERT_FILE and PIP_CERT, then run make"
+        " again",
+    ),
+    (
+        r"40[13] (Client Error: )?(Forbidden|Unauthorized)|407 Proxy Authentication",
+        "the package index or a proxy refuses the download: check the proxy (HTTPS_PROXY) or the"
+        " index (PIP_INDEX_URL, UV_INDEX_URL) that this machine is set to, then run make again",
+    ),
+    (
+        r"name resolution|Name or service not known|NewConnectionError|ConnectTimeout|Network is "
+        r"unreachable|dns error|error sending request|Could not connect|Failed to establish"
+        r"|ProxyError|Connection refused|(Read|Connection|operation|request) timed out"
+        r"|network timeout|Connection reset by peer|Connection aborted|No route to host",
+        "the package index cannot be reached: check the network (or the proxy), then run"
+        " make again",
     ),
     (
         r"ensurepip|python3-venv|No module named venv",
@@ -54,6 +78,7 @@ CAUSES = [
         "a package has no build for this"
         " machine: the report runs on Linux (x86-64, arm64) and macOS with Python 3.11",
     ),
+    (r"Failed building wheel|metadata-generation-failed|Failed to build", DOES_NOT_BUILD),
 ]
 
 
@@ -136,7 +161,7 @@ def ensure(which):
     target, lock_path = os.path.join(ROOT, folder), os.path.join(ROOT, lock)
     with open(lock_path, "rb") as file:
         content = file.read()
-    stamp = os.path.join(target, ".installed")
+    stamp = os.path.join(target, ".installed")  # there only while the folder is as its lock says
     state = hashlib.sha256(content).hexdigest() + " " + ROOT + "\n"
     python = os.path.join(target, "bin", "python")
     moved = False
@@ -145,7 +170,6 @@ def ensure(which):
             found = file.read()
         if found == state:
             return False
-        # programs in an environment name its folder: one that was moved has to be made anew
         moved = not found.endswith(" " + ROOT + "\n")
     packages = len(re.findall(rb"^[A-Za-z0-9_.-]+==", content, re.M))
     uv = shutil.which("uv")
@@ -156,9 +180,13 @@ def ensure(which):
         flush=True,
     )
     spent = 0.0
+    # programs in an environment name its folder: one that was moved has to be made anew, also
+    # when this set-up is interrupted, so its Python goes before the stamp that shows the move
+    for path in [python, stamp] if moved else [stamp]:
+        if os.path.lexists(path):
+            os.remove(path)
     works = (
-        not moved
-        and os.path.exists(python)
+        os.path.exists(python)
         and subprocess.run(
             [python, "-c", "import sys; sys.exit(sys.version_info[:2] != (3, 11))"],
             stderr=subprocess.DEVNULL,

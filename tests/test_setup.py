@@ -48,6 +48,29 @@ def test_the_three_lists_of_pins_agree(root):
         ("OSError: [Errno 28] No space left on device", "disk is full"),
         ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "checksum"),
         ("ERROR: No matching distribution found for tensorflow==2.14.1", "no build for this"),
+        ("HTTPSConnectionPool(host='pypi.org'): Read timed out.", "index cannot be reached"),
+        ("error: Failed to fetch x\n  Caused by: operation timed out", "index cannot be reached"),
+        ("ConnectionResetError(104, 'Connection reset by peer')", "index cannot be reached"),
+        ("OSError: [Errno 113] No route to host", "index cannot be reached"),
+        (
+            "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] ...'))\n"
+            "ERROR: No matching distribution found for numpy",
+            "certificate",
+        ),
+        ("HTTP error: 403 Client Error: Forbidden for url: https://x", "refuses the download"),
+        ("ProxyError('Tunnel connection failed: 403 Forbidden')", "refuses the download"),
+        ("meson.build:1:0: ERROR: Unknown compiler(s): [['cc'], ['gcc']]", "no C compiler"),
+        ("CMake Error: No CMAKE_C_COMPILER could be found.", "no C compiler"),
+        ("/bin/sh: 1: gcc: not found", "no C compiler"),
+        ("make: gcc: command not found", "no C compiler"),
+        ("error: linker `cc` not found", "no C compiler"),
+        (
+            "fatal error: Python.h: No such file or directory\n"
+            "error: command '/usr/bin/gcc' failed with exit code 1",
+            "python3.11-dev",
+        ),
+        ("error: command '/usr/bin/gcc' failed with exit code 1", "does not build on this machine"),
+        ("ERROR: Failed building wheel for h5py", "does not build on this machine"),
         ("something nobody foresaw", "its output is in .cache/setup.log"),
     ],
 )
@@ -58,6 +81,41 @@ def test_a_failed_installer_gets_one_sentence(setup_env, capsys, said, word):
     message = capsys.readouterr().err
     assert word in message
     assert message.startswith("Set-up stopped: ") and message.count("\n") == 1
+
+
+INSTALLER = """#!/bin/sh
+# stands for uv: makes an environment, and installs unless the lock file asks for a failure
+case "$1" in
+    venv) mkdir -p "$4/bin" && ln -s "$(command -v "$REAL_PYTHON")" "$4/bin/python" ;;
+    pip) ! grep -q broken "$6" ;;
+esac
+"""
+
+
+def test_a_half_done_installation_is_not_forgotten(setup_env, tmp_path, monkeypatch, capsys):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "uv").write_text(INSTALLER)
+    (programs / "uv").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("REAL_PYTHON", sys.executable)
+    lock = tmp_path / "requirements-dag.lock"
+    lock.write_text("a==1\n")
+    assert setup_env.ensure("engine") is True
+    assert setup_env.ensure("engine") is False
+    lock.write_text("a==2\nbroken==1\n")
+    with pytest.raises(SystemExit):
+        setup_env.ensure("engine")
+    # some packages are those of the second lock by now
+    lock.write_text("a==1\n")
+    assert setup_env.ensure("engine") is True
+    assert setup_env.ensure("engine") is False
+    # one that came from another folder is made anew, whatever it holds
+    stamp = tmp_path / ".venv-dag" / ".installed"
+    stamp.write_text(stamp.read_text().replace(str(tmp_path), "/elsewhere"))
+    (tmp_path / ".venv-dag" / "old").write_text("")
+    assert setup_env.ensure("engine") is True
+    assert not (tmp_path / ".venv-dag" / "old").exists()
 
 
 def test_no_python_311_gets_one_sentence(setup_env, monkeypatch, capsys):
