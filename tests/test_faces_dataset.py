@@ -14,6 +14,8 @@ from PIL import Image
 
 from lib.errors import InputError
 from lib.faces.dataset import load_faces, summarise_faces, write_manifest
+from lib.faces.dictionary import load_dictionary
+from lib.faces.imagefile import open_image
 
 
 def save(path, level=100, size=(8, 8), mode="L", **options):
@@ -221,6 +223,63 @@ def test_non_ascii_names_work_whichever_way_accents_are_stored(tmp_path):
     assert faces.images()[0, 0, 0] == 42
 
 
+def test_one_file_is_one_row_whichever_way_its_accents_are_written(tmp_path):
+    one, other = (unicodedata.normalize(form, "zoë/é.png") for form in ("NFC", "NFD"))
+    save(tmp_path / one)
+    text = f"path,identity\n{one},zoë\n{other},zoë\n"
+    refusal(manifest(tmp_path, text), "twice", "lines 2 and 3")
+    manifest(tmp_path, f"path,x0,y0,v0\n{other},1,2,1\n", "landmarks.csv")
+    faces = load_faces(manifest(tmp_path, f"path,identity\n{one},zoë\n"))
+    np.testing.assert_array_equal(faces.landmarks(), [[[1, 2, 1]]])
+
+
+NAMES = ["001", "1e3", "NA", "NaN", "null", "None", "inf", "true"]
+
+
+def test_identities_stay_text_whatever_they_look_like(tmp_path):
+    for k, name in enumerate(NAMES):
+        save(tmp_path / name / "x.png", k)
+    faces = load_faces(tmp_path)
+    assert faces.table["identity"].tolist() == sorted(NAMES)
+    write_manifest(faces, tmp_path / "all.csv")
+    assert load_faces(tmp_path / "all.csv").table["identity"].tolist() == sorted(NAMES)
+
+
+def test_label_paths_are_text_and_follow_a_manifest_that_is_written_above(folder):
+    text = "path,identity,label_path\nanna/a_yaw+000.png,anna,001\nbo/a_yaw+045.png,bo,\n"
+    faces = load_faces(manifest(folder, text))
+    assert faces.table["label_path"].iloc[0] == "001"
+    assert pd.isna(faces.table["label_path"].iloc[1])
+    again = load_faces(write_manifest(faces, folder.parent / "all.csv"))
+    assert again.table["label_path"].iloc[0] == "faces/001"
+    assert pd.isna(again.table["label_path"].iloc[1])
+
+
+@pytest.mark.parametrize("column", ["label_path", "mask_path"])
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [
+        ("../../../../etc/passwd", "leads out"),
+        ("/etc/passwd", "absolute"),
+        ("link.png", "outside"),
+        ("x" * 5000, "cannot be read"),
+    ],
+    ids=["up", "absolute", "link", "long"],
+)
+def test_label_paths_stay_inside_the_folder(folder, column, path, word):
+    os.symlink(save(folder.parent / "outside.png"), folder / "link.png")
+    text = f"path,identity,{column}\nanna/a_yaw+000.png,anna,{path}\n"
+    source = manifest(folder, text)
+    refusal(source, "line 2", column, word, attributes=["mask_path"])
+
+
+def test_a_folder_that_is_no_dictionary_says_what_a_dictionary_is(folder):
+    for path, word in [(folder / "none", "does not exist"), (folder, "has no manifest.csv")]:
+        with pytest.raises(InputError, match=f"{word}: a dictionary is a folder with") as caught:
+            load_dictionary(path)
+        assert "sub-folder" not in str(caught.value)
+
+
 def test_byte_order_mark_and_semicolons_are_understood(folder):
     text = "path;identity;gender\r\nanna/a_yaw+000.png;anna;f\r\n\r\n"
     table = load_faces(manifest(folder, text, encoding="utf-8-sig")).table
@@ -312,6 +371,41 @@ def test_links_out_of_the_folder_are_refused(folder):
     os.symlink(outside, folder / "bo/link.png")
     refusal(folder, "bo/link.png", "outside")
     refusal(manifest(folder, "path,identity\nbo/link.png,bo\n"), "line 2", "outside")
+
+
+def test_links_in_a_circle_are_refused(folder):
+    os.symlink("loop.png", folder / "bo/loop.png")
+    refusal(folder, "bo/loop.png", "in a circle")
+    refusal(manifest(folder, "path,identity\nbo/loop.png,bo\n"), "line 2", "in a circle")
+    refusal(folder / "bo/loop.png", "loop.png", "does not exist")
+    with pytest.raises(InputError, match="cannot be opened"):
+        open_image(folder / "bo/loop.png")
+
+
+def test_a_name_longer_than_the_system_allows_is_refused(folder):
+    long = "x" * 5000
+    for source in (folder / long, folder / f"{long}.csv", long):
+        assert len(refusal(source, "xxx", "cannot be read")) < 500
+    text = f"path,identity\nanna/a_yaw+000.png,anna\n{long}.png,bo\n"
+    assert len(refusal(manifest(folder, text), "line 3", "xxx", "cannot be read")) < 500
+    with pytest.raises(InputError, match="cannot be opened"):
+        open_image(folder / long)
+
+
+def test_names_that_are_not_utf_8_are_refused_at_the_door(folder):
+    try:
+        odd = folder / os.fsdecode(b"z\xff")
+        save(odd / "x.png")
+    except OSError:
+        pytest.skip("this file system holds UTF-8 names only")
+    refusal(folder, "z\\udcff/x.png", "not UTF-8").encode("utf-8")
+    save(odd / "anna/x.png")
+    (odd / "x.png").unlink()
+    with pytest.raises(InputError, match="not UTF-8"):
+        write_manifest(load_faces(odd), folder / "all.csv")
+    (odd / "anna/x.png").rename(odd / "anna/x.txt")
+    ignored = load_faces(folder).ignored
+    assert ignored == ("z\\udcff/anna/x.txt",)
 
 
 # --- bad manifests

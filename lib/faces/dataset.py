@@ -65,6 +65,8 @@ ATTRIBUTES = (
     "split",
     "yaw",
 )
+#: Attributes that name a further file of the image, in the folder as the image is.
+PATHS = ("label_path", "mask_path")
 _GENDERS = {"m": "male", "male": "male", "f": "female", "female": "female", "": None}
 _YAW = re.compile(r"yaw([+-]?\d+(?:\.\d+)?)", re.IGNORECASE)
 _LANDMARK_COLUMN = re.compile(r"[xyv](\d+)")
@@ -249,19 +251,13 @@ def load_faces(
     if size is not None and not (isinstance(size, int | np.integer) and size > 0):
         raise InputError(f"size is {size!r}: give a whole number of pixels above 0, or None.")
     source = Path(source)
-    if not source.exists():
+    try:
+        root, table, points, ignored = _read_source(source, attributes)
+    except OSError as error:
         raise InputError(
-            f"'{source}' does not exist: give a folder with one sub-folder per identity, "
-            "or a manifest CSV."
-        )
-    ignored, points = (), None
-    if source.is_dir() and not (source / MANIFEST).exists():
-        root = source
-        table, ignored = _scan_folder(source)
-    else:
-        manifest = source / MANIFEST if source.is_dir() else source
-        root = manifest.parent
-        table, points = _read_manifest(manifest, attributes)
+            f"'{_show(error.filename or source)}' cannot be read ({error.strerror}): "
+            "correct the path or its permissions."
+        ) from None
     if table["identity"].nunique() < min_identities:
         names = ", ".join(f"'{name}'" for name in table["identity"].unique())
         raise InputError(
@@ -271,6 +267,21 @@ def load_faces(
     _check_genders(table, source)
     table = _inspect(table, root, max_pixels)
     return FaceSet(root, table, size, colour, points, ignored)
+
+
+def _read_source(source, attributes):
+    """Root, table, landmarks and ignored files of a source, its images not yet opened."""
+    if not source.exists():
+        raise InputError(
+            f"'{source}' does not exist: give a folder with one sub-folder per identity, "
+            "or a manifest CSV."
+        )
+    if source.is_dir() and not (source / MANIFEST).exists():
+        table, ignored = _scan_folder(source)
+        return source, table, None, ignored
+    manifest = source / MANIFEST if source.is_dir() else source
+    table, points = _read_manifest(manifest, attributes)
+    return manifest.parent, table, points, ()
 
 
 # --- a folder per identity
@@ -291,11 +302,12 @@ def _scan_folder(root):
             if path.suffix.lower() not in SUFFIXES:
                 ignored.append(name)
                 continue
+            _check_utf8(name, root)
             _check_inside(root, path, f"'{name}' in {root}")
             records.append((name, _nfc(entry.name), None, _viewpoint_of_name(name)))
     if loose:
         raise InputError(
-            f"{root} holds images that belong to no identity, such as '{loose[0]}': "
+            f"{root} holds images that belong to no identity, such as '{_show(loose[0])}': "
             "put each into a sub-folder named after the person, or write a manifest."
         )
     if not records:
@@ -303,7 +315,7 @@ def _scan_folder(root):
             f"{root} holds no images: give a folder with one sub-folder per identity, "
             f"with files ending in {', '.join(sorted(SUFFIXES))}."
         )
-    return pd.DataFrame(records, columns=COLUMNS[:4]), tuple(ignored)
+    return pd.DataFrame(records, columns=COLUMNS[:4]), tuple(map(_show, ignored))
 
 
 def _viewpoint_of_name(name):
@@ -338,6 +350,11 @@ def _read_manifest(path, attributes):
     ]
     _check_duplicate_rows(table["path"], lines, where)
     _check_files(path.parent, table["path"], lines, where)
+    for column in table.columns.intersection(PATHS):
+        table[column] = [
+            _check_companion(path.parent, text, f"{where}, line {line}, column {column}")
+            for text, line in zip(table[column], lines, strict=True)
+        ]
     if "gender" not in table:
         table["gender"] = ""
     table["gender"] = [
@@ -359,7 +376,10 @@ def _read_manifest(path, attributes):
         points = None
     table = table.drop(columns=inline)
     for column in table.columns.difference(COLUMNS):
-        table[column] = _numeric_if_possible(table[column])
+        blank = table[column] == ""
+        table[column] = table[column].mask(blank)
+        if column not in PATHS:
+            table[column] = _numeric_if_possible(table[column])
     return table, points
 
 
@@ -433,17 +453,61 @@ def _clean_path(text, where):
     parts = PurePosixPath(text)
     if parts.is_absolute() or re.match(r"[A-Za-z]:", text):
         raise InputError(
-            f"{where}: '{text}' is an absolute path: write it relative to the manifest's folder."
+            f"{where}: '{_show(text)}' is an absolute path: write it relative to the manifest's "
+            "folder."
         )
     if ".." in parts.parts:
         raise InputError(
-            f"{where}: '{text}' leads out of the manifest's folder: keep the images inside it."
+            f"{where}: '{_show(text)}' leads out of the manifest's folder: keep the files inside "
+            "it."
         )
     return parts.as_posix()
 
 
+def _check_utf8(name, root):
+    """A name outside UTF-8 could not be written into any table of results."""
+    if not _is_utf8(name):
+        raise InputError(
+            f"the file name '{_show(name)}' in {root} is not UTF-8: rename the file or its folder."
+        )
+
+
+def _is_utf8(text):
+    return not re.search("[\ud800-\udfff]", text)
+
+
+def _show(name):
+    """A name for a message: printable whatever its bytes, and cut when it fills a screen."""
+    text = str(name).encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= 200 else f"{text[:80]}... ({len(text)} characters)"
+
+
+def _check_companion(root, text, where):
+    """A further file of an image, by the rules of `path`; it is opened when it is needed."""
+    if not text:
+        return text
+    name = _clean_path(text, where)
+    try:
+        found = _find(root, name)
+        found.exists()  # raises where the system cannot even look for such a name
+    except OSError as error:
+        raise InputError(_unreachable(where, name, error)) from None
+    _check_inside(root, found, f"{where}: '{_show(name)}'")
+    return name
+
+
+def _unreachable(where, name, error):
+    return f"{where}: '{_show(name)}' cannot be read ({error.strerror}): correct the path."
+
+
 def _check_inside(root, path, where):
-    if not path.resolve().is_relative_to(root.resolve()):
+    try:
+        inside = path.resolve().is_relative_to(root.resolve())
+    except RuntimeError:
+        raise InputError(
+            f"{where} is a link that leads in a circle: put a copy of the file there instead."
+        ) from None
+    if not inside:
         raise InputError(
             f"{where} is a link to a place outside {root}: put a copy of the file there instead."
         )
@@ -452,22 +516,28 @@ def _check_inside(root, path, where):
 def _check_duplicate_rows(paths, lines, where):
     seen = {}
     for path, line in zip(paths, lines, strict=True):
-        if path in seen:
+        # one name, however its accents are encoded: on some disks both spell the same file
+        name = _nfc(path)
+        if name in seen:
             raise InputError(
-                f"{where} lists '{path}' twice, in lines {seen[path]} and {line}: "
+                f"{where} lists '{_show(path)}' twice, in lines {seen[name]} and {line}: "
                 "remove one of the rows."
             )
-        seen[path] = line
+        seen[name] = line
 
 
 def _check_files(root, paths, lines, where):
     missing = []
     for path, line in zip(paths, lines, strict=True):
-        found = _find(root, path)
-        if not found.is_file():
-            missing.append((path, line))
-            continue
+        try:
+            found = _find(root, path)
+            is_file = found.is_file()
+        except OSError as error:
+            raise InputError(_unreachable(f"{where}, line {line}", path, error)) from None
+        # first: a link in a circle counts as missing, but there is more to say about it
         _check_inside(root, found, f"{where}, line {line}: '{path}'")
+        if not is_file:
+            missing.append((path, line))
     if missing:
         path, line = missing[0]
         more = "" if len(missing) == 1 else f" (and {len(missing) - 1} more rows)"
@@ -533,11 +603,10 @@ def _check_genders(table, source):
 
 
 def _numeric_if_possible(column):
-    blank = column == ""
     try:
-        return pd.to_numeric(column.mask(blank))
+        return pd.to_numeric(column)
     except ValueError:
-        return column.mask(blank)
+        return column
 
 
 # --- landmarks
@@ -551,17 +620,17 @@ def _load_landmarks(path, names):
     table = pd.DataFrame([cells for _, cells in rows], columns=header, dtype="str")
     if "path" not in table:
         raise InputError(f"{where} has no column 'path': add one naming each image.")
-    position = {name: k for k, name in enumerate(names)}
+    position = {_nfc(name): k for k, name in enumerate(names)}
     table["path"] = [
         _clean_path(text, f"{where}, line {line}")
         for text, line in zip(table["path"], lines, strict=True)
     ]
     for name, line in zip(table["path"], lines, strict=True):
-        if name not in position:
+        if _nfc(name) not in position:
             raise InputError(
                 f"{where}, line {line}: '{name}' is not in the manifest: remove the row."
             )
-    where_to = table["path"].map(position).to_numpy(int)
+    where_to = table["path"].map(_nfc).map(position).to_numpy(int)
     if {"point", "x", "y", "visible"} <= set(table):
         values = _floats(table[["point", "x", "y", "visible"]], lines, where)
         number = values[:, 0].astype(int)
@@ -739,7 +808,8 @@ def write_manifest(faces, path, *, landmarks=None):
     Raises
     ------
     InputError
-        The manifest would lie where its relative paths cannot reach the images.
+        The manifest would lie where its relative paths cannot reach the images, or the name of a
+        folder on the way to them is not UTF-8.
     """
     path = Path(path)
     table = faces.table if isinstance(faces, FaceSet) else faces
@@ -751,7 +821,10 @@ def write_manifest(faces, path, *, landmarks=None):
                 "write it into the folder of the images or one above."
             )
         prefix = faces.root.resolve().relative_to(folder)
-        table = table.assign(path=[(prefix / name).as_posix() for name in table["path"]])
+        _check_utf8(str(prefix), path.parent)
+        for column in table.columns.intersection(("path", *PATHS)):
+            moved = table[column].dropna().map(lambda name: (prefix / name).as_posix())
+            table = table.assign(**{column: moved})
         landmarks = faces.points if landmarks is None else landmarks
     table = table.drop(columns=["height", "width", "mode"], errors="ignore")
     if landmarks is not None:

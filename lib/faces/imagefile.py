@@ -73,6 +73,10 @@ def open_image(path, *, max_pixels=MAX_PIXELS, name=None):
     except FileNotFoundError:
         raise InputError(f"'{name}' does not exist: correct the path.") from None
     except _BROKEN as error:
+        if getattr(error, "errno", None):  # the system's word about the file, not Pillow's
+            raise InputError(
+                f"'{name}' cannot be opened ({error.strerror}): correct the path."
+            ) from None
         reason = "it is not an image" if "cannot identify" in str(error) else "broken or truncated"
         raise InputError(
             f"'{name}' cannot be read as an image ({reason}): copy it again or remove it; "
