@@ -16,6 +16,7 @@ what is marked optional):
 """
 
 import json
+import os
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -510,9 +511,15 @@ def load_dictionary(path, *, size=None, colour=True):
     Raises
     ------
     InputError
-        No concept column, a value other than 0 and 1, no landmarks, or anything `load_faces`
-        refuses.
+        No such folder, no manifest, no concept column, a value other than 0 and 1, no landmarks,
+        or anything `load_faces` refuses.
     """
+    if not os.path.isfile(path) and not os.path.isfile(os.path.join(path, MANIFEST)):
+        found = f"has no {MANIFEST}" if os.path.isdir(path) else "does not exist"
+        raise InputError(
+            f"'{path}' {found}: a dictionary is a folder with a {MANIFEST}, which has a column "
+            f"0/1 for each concept, a {LANDMARKS} and the images."
+        )
     faces = load_faces(path, size=size, colour=colour, attributes=COLUMNS)
     named = [name for name in CONCEPTS if name in faces.table]
     if not named:
