@@ -8,13 +8,16 @@ SET ?=
 RUN ?=
 CHAPTER ?=
 PYTHON ?=
-# exported, so that the shell never parses what they hold
+# to the letter: neither make nor the shell expands what they hold
+override PROFILE := $(value PROFILE)
+override SET := $(value SET)
+override RUN := $(value RUN)
+override CHAPTER := $(value CHAPTER)
 export PROFILE SET RUN CHAPTER PYTHON
 export PYTHONNOUSERSITE := 1
 
 PY := .venv/bin/python
 ENGINE := .venv-dag/bin/python
-ANY := $(shell command -v python3.11 2>/dev/null || command -v python3 2>/dev/null)
 
 help:  ## this list
 	@echo "How face-classifying networks decide, measured."
@@ -27,10 +30,9 @@ help:  ## this list
 	@echo '  e.g.  make book PROFILE=default SET="size=224"'
 
 env:  ## the two virtual environments (make does this by itself)
-	@test -n "$(ANY)" || { echo "Python 3.11 is needed and no python3 is on the path: install it, then run make again."; exit 1; }
 	@for p in "$$PYTHON" python3.11 python3; do \
-	  if [ -n "$$p" ] && command -v $$p >/dev/null 2>&1 && $$p -c '' >/dev/null 2>&1; then \
-	    exec $$p scripts/setup_env.py; fi; done; \
+	  if [ -n "$$p" ] && command -v "$$p" >/dev/null 2>&1 && "$$p" -c '' >/dev/null 2>&1; then \
+	    exec "$$p" scripts/setup_env.py; fi; done; \
 	echo "Python 3.11 is needed and no working Python was found: install it, then run make again."; exit 1
 
 book: env  ## the whole report, from faces to pages

@@ -32,37 +32,53 @@ def notebook(stem):
 
 
 def settings(stem):
-    """A chapter's settings as YAML: what Papermill injects, and what triggers a new run."""
-    return yaml.safe_dump(SETTINGS[stem].model_dump(mode="json"), sort_keys=True, allow_unicode=True)
+    """A chapter's settings as YAML: what Papermill injects, and what triggers a new run.
+
+    A function, because the engine reads braces in a plain string as wildcards.
+    """
+    text = yaml.safe_dump(SETTINGS[stem].model_dump(mode="json"), sort_keys=True, allow_unicode=True)
+    return lambda wildcards: text
+
+
+def table(name):
+    """A table of the run and its provenance, kept until they are replaced."""
+    return [update(f"{OUT}/{name}.csv"), update(f"{OUT}/{name}.csv.provenance.json")]
 
 
 # The runner writes the notebook under `log:`, which outlives a failed job, and copies it to
 # `output:` last: what failed can be read and is never published. `update()` keeps what an earlier run
 # made until it is replaced; by itself the engine deletes outputs before it starts a job.
-RUN_NOTEBOOK = "python -m lib.runner {params.stem} --parameters {params.settings:q}"
-
-
-rule all:
-    default_target: True
-    input:
-        f"book/_build/{RUN}/html/index.html",
+RUN_NOTEBOOK = (
+    "python -m lib.runner {params.stem} --parameters {params.settings:q} --outputs {output:q}"
+)
 
 
 rule faces:
     input:
         notebook("01_faces"),
     output:
-        update(f"{OUT}/faces.csv"),
-        update(f"{OUT}/notebooks/01_faces.ipynb"),
+        table("faces"),
+        table("shortcuts"),
+        table("concepts"),
+        notebook=update(f"{OUT}/notebooks/01_faces.ipynb"),
     log:
         notebook=f"{OUT}/logs/01_faces.ipynb",
     params:
         stem="01_faces",
         settings=settings("01_faces"),
         source=dependencies.state_of(SETTINGS["01_faces"].source),
+        dictionary=dependencies.state_of(SETTINGS["01_faces"].dictionary),
     threads: workflow.cores
     shell:
         RUN_NOTEBOOK
+
+
+rule all:
+    default_target: True
+    input:
+        f"book/_build/{RUN}/html/index.html",
+        # by name, so that one that was deleted is made again although the book is there
+        rules.faces.output,
 
 
 rule book:

@@ -7,9 +7,12 @@ through another module, and no others. Standard library only: the workflow engin
 from __future__ import annotations
 
 import ast
+import csv
 import hashlib
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from lib.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,18 +57,27 @@ def modules_of(start: Path, root: Path = ROOT) -> list[str]:
         Sorted paths relative to ``root``, e.g. ``["lib/errors.py", "lib/params.py"]``.
     """
     if start.suffix == ".ipynb":
-        cells = json.loads(start.read_text(encoding="utf-8"))["cells"]
+        try:
+            cells = json.loads(start.read_text(encoding="utf-8"))["cells"]
+        except (ValueError, KeyError):
+            raise InputError(
+                f"{start} is not a notebook: restore it from the repository."
+            ) from None
         code = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
         # Magics are not Python; none of them imports.
         lines = [ln for text in code for ln in text.splitlines() if not ln.lstrip().startswith("%")]
         source = "\n".join(lines)
     else:
         source = start.read_text(encoding="utf-8")
-    todo = [(source, "")]
+    todo = [(source, "", start)]
     found: set[Path] = set()
     while todo:
-        source, package = todo.pop()
-        for name in _imported(source, package):
+        source, package, where = todo.pop()
+        try:
+            names = _imported(source, package)
+        except SyntaxError as error:
+            raise InputError(f"{where}, line {error.lineno}: {error.msg}; mend it.") from None
+        for name in names:
             parts = name.split(".")
             if parts[0] != "lib":
                 continue
@@ -80,8 +92,17 @@ def modules_of(start: Path, root: Path = ROOT) -> list[str]:
                         if file.name == "__init__.py"
                         else (inner.rpartition(".")[0])
                     )
-                    todo.append((file.read_text(encoding="utf-8"), package_of))
+                    todo.append((file.read_text(encoding="utf-8"), package_of, file))
     return sorted(str(f.relative_to(root)) for f in found)
+
+
+def _named_in(manifest: Path) -> list[Path]:
+    """Files that a manifest's columns of paths name, inside its folder."""
+    with manifest.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = [c for c in (rows[0] if rows else ()) if c and c.endswith("path")]
+    names = [row[c] for row in rows for c in columns if row[c]]
+    return [manifest.parent / n for n in names if ".." not in PurePosixPath(n).parts]
 
 
 def state_of(source: str, root: Path = ROOT) -> str:
@@ -93,8 +114,7 @@ def state_of(source: str, root: Path = ROOT) -> str:
     Parameters
     ----------
     source : str
-        File or folder, relative to ``root`` or absolute. A manifest stands for the folder it is in,
-        since the images it names lie there.
+        File or folder, relative to ``root`` or absolute. A manifest stands for the files it names.
 
     Returns
     -------
@@ -103,11 +123,14 @@ def state_of(source: str, root: Path = ROOT) -> str:
     """
     path = root / source
     if path.is_file():
+        files = [path, path.parent / "landmarks.csv", *_named_in(path)]
         path = path.parent
-    if not path.is_dir():
+    elif path.is_dir():
+        files = sorted(path.rglob("*"))
+    else:
         return "missing"
     digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")):
+    for file in files:
         if file.is_file():
             status = file.stat()
             name = file.relative_to(path).as_posix().encode("utf-8", "surrogateescape")

@@ -11,8 +11,11 @@ environment of its own, reads it too.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import hashlib
+import json
+import os
 import re
 import shlex
 import types
@@ -28,6 +31,8 @@ from lib.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = ("ci", "default", "paper")
+#: Set in the environment of a notebook that the report runs, as opposed to one run by hand.
+RUNNER = "FACE_DECISIONS_PROGRESS"
 #: Longest run name; longer ones are shortened to a digest so that paths stay usable everywhere.
 MAX_RUN_NAME = 60
 
@@ -162,28 +167,60 @@ def validate(chapter: str, values: Mapping[str, Any], where: str = "parameters")
 def check(chapter: str, namespace: Mapping[str, Any]) -> Chapter:
     """Validated settings from a notebook's own namespace (its validation cell).
 
-    Papermill injects an unknown name with a mere message; here every plain value that is no
-    parameter is refused. Call it right after the parameters cell, with ``globals()``.
+    Papermill injects an unknown name with a mere message; here a name that a cell of plain values
+    assigns and that is no parameter is refused. Call it right after the parameters cell, with
+    ``globals()``.
 
     Raises
     ------
     InputError
-        As :func:`validate`, and for a missing parameter.
+        As :func:`validate`, for a missing parameter, and when the run's folder holds what other
+        settings have made.
     """
-    plain = (str, int, float, bool, list, dict, tuple, type(None))
-    kernel = {"In", "Out", "exit", "quit"}
-    values = {
-        name: value
-        for name, value in namespace.items()
-        if isinstance(value, plain) and not name.startswith("_") and name not in kernel
-    }
+    assigned = [name for cell in namespace.get("In", ()) for name in _literals(cell)]
+    names = dict.fromkeys([*_model(chapter).model_fields, *assigned])
+    values = {name: namespace[name] for name in names if name in namespace}
     missing = [name for name in _model(chapter).model_fields if name not in values]
     if missing:
         raise InputError(
             f"{chapter}: the parameters cell sets no {', '.join(missing)}; "
             "run the parameters cell first, or restore it from the repository."
         )
-    return validate(chapter, values, where=f"parameters cell of notebooks/{chapter}.ipynb")
+    settings = validate(chapter, values, where=f"parameters cell of notebooks/{chapter}.ipynb")
+    if RUNNER not in os.environ:
+        _refuse_other_settings(chapter, settings)
+    return settings
+
+
+def _literals(cell: str) -> list[str]:
+    """Names that a cell assigns, if all it does is to assign literals, as parameters cells do."""
+    try:
+        lines = ast.parse(cell).body
+        for line in lines:
+            ast.literal_eval(line.value)
+        return [line.targets[0].id for line in lines]
+    except (SyntaxError, ValueError, AttributeError, TypeError):
+        return []
+
+
+def record_path(chapter: str, run: str) -> Path:
+    """File in which the runner notes a chapter's settings and the digests of what it made."""
+    return ROOT / "data" / "runs" / run / "logs" / f"{chapter}.json"
+
+
+def _refuse_other_settings(chapter: str, settings: Chapter) -> None:
+    """A notebook run by hand must not put other numbers under the name of a run of the report."""
+    path = record_path(chapter, settings.run)
+    if not path.is_file():
+        return
+    made = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    given = settings.model_dump(mode="json")
+    differ = [f"{k} = {made.get(k)!r}" for k, v in given.items() if made.get(k) != v]
+    if differ:
+        raise InputError(
+            f"The run {settings.run!r} was made with {', '.join(differ)}: give this one a name of "
+            "its own, e.g. papermill ... -p run mine."
+        )
 
 
 def load_profile(profile: str, folder: Path | None = None) -> dict[str, dict[str, Any]]:
@@ -219,18 +256,17 @@ def load_profile(profile: str, folder: Path | None = None) -> dict[str, dict[str
     return content
 
 
-def parse_set(text: str) -> dict[str, Any]:
-    """Departures from a profile: ``"fill=blur faces.size=64"`` as a mapping name -> value.
+def parse_set(text: str) -> dict[str, str]:
+    """Departures from a profile: ``"fill=blur faces.size=64"`` as a mapping name -> text.
 
-    Values are read as YAML, so ``size=224`` is an integer and ``levels=[1,10]`` a list; a value
-    with a blank is quoted, ``source='/my faces'``.
+    Values stay as they were written, less their quotation marks: ``source='/my faces'``.
 
     Raises
     ------
     InputError
         A word without ``=``, or a name given twice.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, str] = {}
     try:
         words = shlex.split(text)
     except ValueError:
@@ -243,11 +279,23 @@ def parse_set(text: str) -> dict[str, Any]:
             )
         if name in found:
             raise InputError(f'SET="{text}" gives {name} twice; keep one.')
-        try:
-            found[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise InputError(f'SET="{text}": the value of {name} is not readable.') from None
+        found[name] = value
     return found
+
+
+def write_set(settings: Mapping[str, str]) -> str:
+    """Departures in one order and one spelling, as :func:`parse_set` reads them."""
+    return " ".join(f"{name}={shlex.quote(value)}" for name, value in sorted(settings.items()))
+
+
+def _read_value(chapter: str, field: str, value: str, text: str) -> Any:
+    """A value of SET as its field means it: a path or name to the letter, the others as YAML."""
+    if CHAPTERS[chapter].model_fields[field].annotation is str:
+        return str(Path(value).expanduser()) if value.startswith("~") else value
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f'SET="{text}": the value of {field} is not readable.') from None
 
 
 def _chapters_with(name: str, text: str) -> list[tuple[str, str]]:
@@ -309,7 +357,7 @@ def resolve(profile: str, set_: str = "", run: str = "") -> tuple[str, dict[str,
     values = {chapter: dict(content.get(chapter, {})) for chapter in CHAPTERS}
     for name, value in settings.items():
         for chapter, field in _chapters_with(name, set_):
-            values[chapter][field] = value
+            values[chapter][field] = _read_value(chapter, field, value, set_)
     name = run or run_name(profile, settings)
     where = f"params/{profile}.yml" + (f', SET="{set_}"' if set_ else "")
     checked = {c: validate(c, {**v, "run": name}, where) for c, v in values.items()}

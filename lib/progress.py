@@ -16,8 +16,10 @@ from typing import TypeVar
 
 from tqdm.auto import tqdm
 
+from lib.params import RUNNER
+
 #: Names the state file; set by the runner for the kernel it starts.
-VARIABLE = "FACE_DECISIONS_PROGRESS"
+VARIABLE = RUNNER
 T = TypeVar("T")
 
 

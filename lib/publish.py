@@ -7,6 +7,7 @@ error) beside the published folder, which is replaced only when the build ended 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import re
@@ -22,6 +23,8 @@ from lib.errors import InputError
 
 #: In committed prose the chapters of the default run; rewritten for a run of another name.
 COMMITTED = "book/executed/default/"
+#: Beside a published book: its files and their sizes, by which a damaged one is known.
+FILES = "files.json"
 
 
 def _copy_if_changed(content: bytes, target: Path) -> None:
@@ -44,15 +47,23 @@ def processor() -> str:
 def footer(notebook: nbformat.NotebookNode, chapter: str, run: str) -> nbformat.NotebookNode:
     """A last cell that says how the page was made: run, parameters, versions, duration, machine."""
     record = notebook.metadata["papermill"]
-    rows = [("run", run), ("notebook", f"notebooks/{chapter}.ipynb")]
-    rows += [(f"parameter `{k}`", v) for k, v in record["parameters"].items() if k != "run"]
+    rows = [("run", _code(run)), ("notebook", _code(f"notebooks/{chapter}.ipynb"))]
+    rows += [
+        (f"parameter {_code(k)}", _code(v)) for k, v in record["parameters"].items() if k != "run"
+    ]
     rows += list(store.versions().items())
     rows += [("duration", f"{record['duration']:.0f} s"), ("machine", processor())]
-    table = "\n".join(f"| {name} | {str(value).replace('|', '/')} |" for name, value in rows)
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     text = f":::{{dropdown}} How this page was made\n| | |\n|---|---|\n{table}\n:::"
     cell = nbformat.v4.new_markdown_cell(text)
     cell["id"] = "how-this-page-was-made"
     return cell
+
+
+def _code(value: object) -> str:
+    """A value to the letter in a cell of a Markdown table."""
+    text = str(value).replace("`", "'").replace("\n", " ")
+    return "`" + text.replace("|", "\\|") + "`"
 
 
 def assemble(run: str) -> Path:
@@ -116,10 +127,13 @@ def build(run: str) -> Path:
         shutil.rmtree(left, ignore_errors=True)
     shutil.copytree(made, fresh)
     for page in fresh.rglob("*.html"):
-        # A preloaded font is fetched as if from another site, which file:// refuses with an error in
-        # the console; the style sheet loads the same font without one.
+        # A preloaded font is fetched as if from another site, which file:// refuses with an error
+        # in the console; the style sheet loads the same font without one.
         text = page.read_text(encoding="utf-8")
         page.write_text(re.sub(r'<link rel="preload" as="font"[^>]*>\n?', "", text), "utf-8")
+    listed = {str(p.relative_to(fresh)): p.stat().st_size for p in fresh.rglob("*") if p.is_file()}
+    with store.atomic_path(folder / FILES) as temporary:
+        temporary.write_text(json.dumps(listed), encoding="utf-8")
     if published.exists():
         published.rename(old)
     fresh.rename(published)
@@ -136,10 +150,10 @@ def main(arguments: list[str] | None = None) -> int:
         print("book: building", flush=True)
         build(run)
     except InputError as error:
-        print(error, file=sys.stderr)
+        print(error, flush=True)  # to stdout: stderr belongs to the engine's log
         return 1
     except OSError as error:
-        print(f"The book could not be written: {error}; free space and run again.", file=sys.stderr)
+        print(f"The book could not be written: {error}; free space and run again.", flush=True)
         return 1
     return 0
 

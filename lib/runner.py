@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Display:
         self.chapter, self.state, self.expected = chapter, state, expected
         self.cell, self.cells, self.started = 0, 0, time.time()
         self.durations: list[float] = []
-        self.terminal = sys.stderr.isatty()
+        self.terminal = sys.stdout.isatty()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
 
@@ -59,7 +60,7 @@ class Display:
         self._stop.set()
         self._thread.join()
         if self.terminal:
-            sys.stderr.write("\r\x1b[2K")
+            sys.stdout.write("\r\x1b[2K")
 
     def start_cell(self, index: int, cells: int) -> None:
         now = time.time()
@@ -103,11 +104,11 @@ class Display:
                 os._exit(1)
             if self.terminal:
                 columns = shutil.get_terminal_size().columns
-                sys.stderr.write("\r\x1b[2K" + self.line()[: columns - 1])
-                sys.stderr.flush()
+                sys.stdout.write("\r\x1b[2K" + self.line()[: columns - 1])
+                sys.stdout.flush()
             elif time.time() - said > 20:
                 said = time.time()
-                print(self.line(), file=sys.stderr, flush=True)
+                print(self.line(), flush=True)
 
 
 def _held(path: str) -> bool:
@@ -143,7 +144,7 @@ def _remember(chapter: str, run: str, durations: list[float]) -> None:
         temporary.write_text(json.dumps(timings), encoding="utf-8")
 
 
-def execute(chapter: str, values: dict[str, Any]) -> Path:
+def execute(chapter: str, values: dict[str, Any], outputs: Sequence[str] = ()) -> Path:
     """Execute a chapter's notebook and publish its executed copy.
 
     Parameters
@@ -152,6 +153,9 @@ def execute(chapter: str, values: dict[str, Any]) -> Path:
         Notebook stem.
     values : dict
         Parameters, validated here once more.
+    outputs : sequence of str
+        Files the notebook has to make, relative to the repository; their digests are noted, so
+        that the next run sees what was deleted or changed since.
 
     Returns
     -------
@@ -227,6 +231,15 @@ def execute(chapter: str, values: dict[str, Any]) -> Path:
         display.end()
     with store.atomic_path(output) as temporary:
         shutil.copyfile(log, temporary)
+    absent = [name for name in outputs if not (store.ROOT / name).is_file()]
+    if absent:
+        raise InputError(f"{chapter} ended without writing {', '.join(absent)}; mend the notebook.")
+    record = {
+        "settings": settings.model_dump(mode="json"),
+        "outputs": {name: store.sha256(store.ROOT / name) for name in outputs},
+    }
+    with store.atomic_path(params.record_path(chapter, settings.run)) as temporary:
+        temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
     _remember(chapter, settings.run, display.durations)
     print(f"{chapter}: done in {_clock(time.time() - start)}", flush=True)
     return output
@@ -237,18 +250,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.runner", description=__doc__)
     parser.add_argument("chapter", help="notebook stem, e.g. 01_faces")
     parser.add_argument("--parameters", default="{}", help="YAML mapping of name to value")
+    parser.add_argument("--outputs", nargs="*", default=[], help="files the notebook has to make")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         values = yaml.safe_load(given.parameters)
         if not isinstance(values, dict):
             raise InputError("--parameters must be a YAML mapping, e.g. '{size: 112}'.")
-        execute(given.chapter, values)
+        execute(given.chapter, values, given.outputs)
     except InputError as error:
-        print(f"\n{error}", file=sys.stderr)
+        # To stdout: stderr belongs to the engine's log.
+        print(f"\n{error}", flush=True)
         return 1
     except KeyboardInterrupt:
-        print(f"\n{given.chapter}: stopped; what was finished before is kept.", file=sys.stderr)
+        print(f"\n{given.chapter}: stopped; what was finished before is kept.", flush=True)
         return 130
     return 0
 

@@ -29,6 +29,8 @@ from lib.errors import InputError
 ROOT = Path(__file__).resolve().parent.parent
 #: Packages whose version can change a number in the report.
 PACKAGES = ("numpy", "scipy", "pandas", "xarray", "tensorflow", "innvestigate", "pingouin", "numba")
+#: Columns of names: text, whatever they look like.
+NAMES = dict.fromkeys(("path", "identity", "model", "concept", "source", "destination"), "str")
 
 
 def run_folder(run: str) -> Path:
@@ -140,10 +142,12 @@ def save_table(table: pd.DataFrame, path: str | os.PathLike, made: Mapping[str, 
     and short enough to be read.
     """
     path = Path(path)
-    with atomic_path(_sidecar(path)) as temporary:
-        temporary.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
+        # The digest tells a table and a provenance apart that a kill between the two has mixed.
+        about = json.dumps({**made, "sha256": sha256(temporary)}, indent=1, sort_keys=True)
+        with atomic_path(_sidecar(path)) as beside:
+            beside.write_text(about + "\n", encoding="utf-8")
     return path
 
 
@@ -165,7 +169,8 @@ def load_table(
     columns : sequence of str
         Columns that must be there.
     **options
-        Passed to :func:`pandas.read_csv`.
+        Passed to :func:`pandas.read_csv`. Names stay text ("001", "NA"); only an empty cell is
+        missing.
 
     Raises
     ------
@@ -176,7 +181,9 @@ def load_table(
     if not path.is_file():
         raise _missing(path, made_by)
     try:
-        table = pd.read_csv(path, **options)
+        table = pd.read_csv(
+            path, **{"keep_default_na": False, "na_values": [""], "dtype": NAMES, **options}
+        )
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} is not a readable CSV ({error}); delete it and run {made_by} again."
@@ -257,4 +264,10 @@ def provenance_of(source: xr.Dataset | str | os.PathLike) -> dict[str, Any]:
     """Provenance of an opened dataset, or of a table's path."""
     if isinstance(source, xr.Dataset):
         return json.loads(source.attrs["provenance"])
-    return json.loads(_sidecar(Path(source)).read_text(encoding="utf-8"))
+    made = json.loads(_sidecar(Path(source)).read_text(encoding="utf-8"))
+    if made.pop("sha256") != sha256(source):
+        raise InputError(
+            f"{source} is not the table that its provenance describes; delete it and run "
+            f"{made['chapter']} again."
+        )
+    return made

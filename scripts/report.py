@@ -7,7 +7,9 @@ stopped it and where to read more.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -19,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lib import params  # noqa: E402
+from lib import dependencies, params  # noqa: E402
 from lib.errors import InputError  # noqa: E402
 
 LOCK = ROOT / ".cache" / "report.lock"
@@ -29,6 +31,20 @@ def _write_record(folder: Path, record: dict[str, str]) -> Path:
     """Keep what was asked for beside the run; unchanged content keeps its time of change."""
     path = folder / "run.json"
     text = json.dumps(record, indent=1) + "\n"
+    if record["run"] in params.PROFILES and (record["profile"], record["set"]) != (
+        record["run"],
+        "",
+    ):
+        raise InputError(
+            f"RUN={record['run']} is the name of a profile's own run; choose another name."
+        )
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before != record:
+            raise InputError(
+                f"The run {record['run']!r} was made with PROFILE={before['profile']} "
+                f'SET="{before["set"]}": choose another RUN, or delete {folder}.'
+            )
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -72,6 +88,7 @@ def _environment() -> dict[str, str]:
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Settings of a reader's own Jupyter must not reach the kernels of the report.
     environment["JUPYTER_PLATFORM_DIRS"] = "1"
+    environment["IPYTHONDIR"] = str(LOCK.parent / "ipython")
     environment.pop("MPLBACKEND", None)
     return environment
 
@@ -81,9 +98,12 @@ def build(profile: str, set_: str, run: str, chapter: str) -> int:
     name, _ = params.resolve(profile, set_, run)
     if chapter and chapter not in params.CHAPTERS:
         params.validate(chapter, {})  # raises the sentence with the nearest name
+    for stem in params.CHAPTERS:
+        dependencies.modules_of(ROOT / "notebooks" / f"{stem}.ipynb")  # a syntax error stops here
     lock = _lock()
     folder = ROOT / "data" / "runs" / name
-    record = _write_record(folder, {"profile": profile, "set": set_, "run": name})
+    departures = params.write_set(params.parse_set(set_))
+    record = _write_record(folder, {"profile": profile, "set": departures, "run": name})
     page = ROOT / "book" / "_build" / name / "html" / "index.html"
     target = f"data/runs/{name}/notebooks/{chapter}.ipynb" if chapter else "all"
     command = [
@@ -92,26 +112,22 @@ def build(profile: str, set_: str, run: str, chapter: str) -> int:
         *("--configfile", str(record), "--cores", "all"),
         *("--nolock", "--rerun-incomplete", "--keep-going"),
         *("--max-checksum-file-size", "100000000"),
-        *("--quiet", "all", "--"),
-        target,
+        *("--quiet", "rules", "host", "reason", "progress"),
     ]
+    spoilt = _spoilt(name)
+    if spoilt:
+        print(f"made again, deleted or changed since: {', '.join(spoilt)}", flush=True)
+        command += ["--forcerun", *spoilt]
+    command += ["--", target]
     print(f"Run {name!r}: settings checked, {len(params.CHAPTERS)} chapters", flush=True)
     start = time.time()
-    log = folder / "workflow.log"
+    # Notebooks speak to the reader on stdout, which is ours; stderr is the engine's own log.
     process = subprocess.Popen(
-        command, cwd=ROOT, env=_environment(), stdout=None, stderr=subprocess.PIPE, text=True
+        command, cwd=ROOT, env=_environment(), stderr=subprocess.PIPE, text=True, errors="replace"
     )
+    said: list[str] = []
     try:
-        with log.open("w", encoding="utf-8") as file:
-            for line in process.stderr:
-                file.write(line)
-                if _worth_showing(line):
-                    sys.stderr.write(line)
-                    sys.stderr.flush()
-    except OSError:
-        # The log is a convenience; on a full disk the run itself says what is wrong.
-        for _ in process.stderr:
-            pass
+        said.extend(process.stderr)
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
         process.wait()
@@ -119,10 +135,16 @@ def build(profile: str, set_: str, run: str, chapter: str) -> int:
         return 130
     status = process.wait()
     del lock
+    log = folder / "workflow.log"
+    with contextlib.suppress(OSError):  # a convenience; the disk may be full
+        log.write_text("".join(said), encoding="utf-8")
     spent = time.time() - start
     took = f"{spent // 60:.0f} min {spent % 60:.0f} s"
     if status:
         shown = os.path.relpath(log, ROOT)
+        if not any("Error in rule" in line for line in said):
+            # No notebook failed, so none has said why: the engine did not get that far.
+            print("\n" + "".join(said[-15:]).rstrip(), file=sys.stderr)
         print(
             f"\nThe run {name!r} did not end ({took}); what was finished is kept, and the book of "
             f"an earlier run is unchanged. The workflow's own log is {shown}.",
@@ -134,9 +156,28 @@ def build(profile: str, set_: str, run: str, chapter: str) -> int:
     return 0
 
 
-def _worth_showing(line: str) -> bool:
-    """Leave out what every kernel start says: its connection never leaves this machine."""
-    return "Kernel is running over TCP" not in line
+def _spoilt(run: str) -> list[str]:
+    """Files of a run that are not what its notebooks made: deleted or changed since.
+
+    The engine looks at times and at what is asked of it, not at content.
+    """
+    wrong = []
+    for stem in params.CHAPTERS:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            record = json.loads(params.record_path(stem, run).read_text(encoding="utf-8"))
+            for name, digest in record["outputs"].items():
+                path = ROOT / name
+                if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                    wrong.append(name)
+    book = ROOT / "book" / "_build" / run
+    with contextlib.suppress(OSError, ValueError):
+        sizes = json.loads((book / "files.json").read_text(encoding="utf-8"))
+        for name, size in sizes.items():
+            path = book / "html" / name
+            if not path.is_file() or path.stat().st_size != size:
+                wrong.append(f"book/_build/{run}/html/index.html")
+                break
+    return wrong
 
 
 def main() -> int:

@@ -35,6 +35,24 @@ def write_faces(folder: Path, identities=("anna", "björn"), views=(-45, 0, 45),
     return folder
 
 
+def write_dictionary(folder: Path) -> Path:
+    """A dictionary of a reader's own: four blobs, two concepts, landmarks, no exact masks."""
+    write_faces(folder, ("a", "b"), (0, 30))
+    generator = np.random.default_rng(1)
+    groups = [("20-40", "female", "asian", "bright"), ("60+", "male", "african", "dark")]
+    rows = ["path,identity,viewpoint,age_group,gender,ethnicity,skin_tone,nose,Eyeglasses"]
+    points = ["path," + ",".join(f"x{k},y{k},v{k}" for k in range(68))]
+    for identity, group, glasses in zip("ab", groups, "01", strict=True):
+        for view in (0, 30):
+            path = f"{identity}/yaw{view:+04d}.png"
+            rows.append(f"{path},{identity},{view},{','.join(group)},1,{glasses}")
+            where = generator.uniform(10, 54, (68, 2)).round(1)
+            points.append(path + "".join(f",{x},{y},1" for x, y in where))
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    (folder / "landmarks.csv").write_text("\n".join(points) + "\n")
+    return folder
+
+
 @pytest.fixture
 def faces_folder(tmp_path) -> Path:
     """Six images of two people, one with a name outside ASCII."""

@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
+
 from lib import dependencies
+from lib.errors import InputError
 
 
 def project(tmp_path):
@@ -50,7 +53,26 @@ def test_the_state_of_a_folder_follows_its_files(tmp_path):
     file.write_bytes(b"22")
     changed = dependencies.state_of("faces", tmp_path)
     assert len({before, changed, dependencies.state_of("none", tmp_path)}) == 3
-    assert dependencies.state_of("faces/ä.png", tmp_path) == changed
+
+
+def test_the_state_of_a_manifest_follows_the_files_it_names(tmp_path):
+    (tmp_path / "mine.csv").write_text("path,identity\na.png,anna\n")
+    (tmp_path / "a.png").write_bytes(b"1")
+    before = dependencies.state_of("mine.csv", tmp_path)
+    (tmp_path / "other.png").write_bytes(b"1")
+    assert dependencies.state_of("mine.csv", tmp_path) == before
+    (tmp_path / "a.png").write_bytes(b"22")
+    assert dependencies.state_of("mine.csv", tmp_path) != before
+
+
+def test_a_module_that_is_not_python_is_named_with_its_line(tmp_path):
+    start = notebook(project(tmp_path) / "n.ipynb", "import lib.a")
+    (tmp_path / "lib" / "b.py").write_text("x = 1\ndef (\n")
+    with pytest.raises(InputError, match=r"b\.py, line 2"):
+        dependencies.modules_of(start, tmp_path)
+    start.write_text('{"cells": [')
+    with pytest.raises(InputError, match="not a notebook"):
+        dependencies.modules_of(start, tmp_path)
 
 
 def test_the_first_chapter_depends_on_the_reader_and_not_on_the_runner(root):

@@ -151,7 +151,6 @@ def test_bad_settings(tmp_path, settings, message):
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.skipif(not SHIPPED.exists(), reason="the study set is not rendered yet")
 def test_the_shipped_set_is_whole_and_can_be_rendered_again():
     check_sums(SHIPPED)
     faces = load_faces(SHIPPED)

@@ -38,6 +38,32 @@ def test_a_quoted_value_may_hold_blanks():
         params.resolve("default", "source='/my faces")
 
 
+@pytest.mark.parametrize("word", ["2020", "on", "2026-01-01", "'/my faces #2'", "'{a} $x'"])
+def test_a_path_is_taken_to_the_letter(word):
+    _, settings = params.resolve("default", f"source={word}")
+    assert settings["01_faces"].source == word.strip("'")
+
+
+def test_departures_in_another_order_are_the_same_run():
+    one, two = ("seed=3 source='/my faces'", "source='/my faces' seed=3")
+    assert params.resolve("default", one)[0] == params.resolve("default", two)[0]
+    assert params.write_set(params.parse_set(one)) == params.write_set(params.parse_set(two)) == one
+
+
+def test_by_hand_a_run_of_other_settings_is_not_overwritten(tmp_path, monkeypatch):
+    monkeypatch.setattr(params, "ROOT", tmp_path)
+    monkeypatch.delenv(params.RUNNER, raising=False)
+    made = params.Faces(run="mine", size=64)
+    path = params.record_path("01_faces", "mine")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"settings": made.model_dump(mode="json"), "outputs": {}}))
+    assert params.check("01_faces", made.model_dump()) == made
+    with pytest.raises(InputError, match=r"'mine' was made with size = 64.*-p run"):
+        params.check("01_faces", {**made.model_dump(), "size": 128})
+    monkeypatch.setenv(params.RUNNER, "x")
+    assert params.check("01_faces", {**made.model_dump(), "size": 128}).size == 128
+
+
 def test_values_that_read_alike_after_cleaning_get_different_runs():
     one, two = (params.run_name("default", {"source": s}) for s in ("/data/a b", "/data/a_b"))
     assert one != two
@@ -82,10 +108,13 @@ def test_a_damaged_profile_is_named(tmp_path, text, word):
 
 
 def test_the_validation_cell_refuses_a_name_that_no_parameter_has():
-    namespace = {**params.Faces().model_dump(), "_private": 1, "In": [], "np": json}
-    assert params.check("01_faces", namespace).size == 112
+    namespace = {**params.Faces(run="by-hand").model_dump(), "shortcuts": None, "np": json}
+    namespace["In"] = ["", "import json", "# Parameters\nsize = 112\n", "shortcuts = f(1)"]
+    assert params.check("01_faces", namespace).size == 112, "a later cell's names are no parameters"
+    namespace["In"].append("# Parameters\nsizes = 3\n")
     with pytest.raises(InputError, match=r"'sizes' - did you mean 'size'\?"):
         params.check("01_faces", {**namespace, "sizes": 3})
+    namespace["In"].pop()
     del namespace["seed"]
     with pytest.raises(InputError, match="sets no seed"):
         params.check("01_faces", namespace)
@@ -100,6 +129,6 @@ def test_the_parameters_cell_is_the_default_profile(root, chapter):
     literals = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(lines).body}
     profile = yaml.safe_load((root / "params" / "default.yml").read_text())[chapter]
     assert literals == {"run": "default", **profile}
-    # a unit or meaning in each line's comment, which may not hold '=': papermill would miss the line
+    # a unit or meaning in each comment, which may not hold '=': papermill would miss the line
     comments = [line.partition("#")[2] for line in lines.splitlines()]
     assert all(c.strip() and "=" not in c for c in comments)

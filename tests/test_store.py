@@ -67,6 +67,17 @@ def test_what_does_not_fit_the_schema_is_refused(tmp_path):
         store.load_table(table, made_by="99_test")
 
 
+def test_names_stay_text_and_a_mixed_up_provenance_is_noticed(tmp_path):
+    table = pd.DataFrame({"identity": ["001", "NA", "null"], "value": [1.0, np.nan, 2.0]})
+    path = store.save_table(table, tmp_path / "t.csv", MADE)
+    back = store.load_table(path, made_by="99_test")
+    assert list(back["identity"]) == ["001", "NA", "null"]
+    assert back["value"].isna().tolist() == [False, True, False]
+    path.write_text(path.read_text().replace("001", "002"))
+    with pytest.raises(InputError, match="not the table that its provenance describes"):
+        store.provenance_of(path)
+
+
 def test_provenance_hashes_inputs(tmp_path):
     (tmp_path / "in.txt").write_bytes(b"abc")
     made = store.provenance("99_test", {"b": 1}, [tmp_path / "in.txt"])
@@ -99,7 +110,7 @@ def test_a_full_disk_gets_a_sentence_and_keeps_the_old_file(small_disk):
     with pytest.raises(InputError, match="the disk is full"):
         store.save_dataset(big, small_disk / "maps.nc", MADE)
     assert path.read_text() == "old"
-    assert sorted(p.suffix for p in small_disk.iterdir()) == [".csv", ".json"]
+    assert [p.name for p in small_disk.iterdir()] == ["table.csv"]
 
 
 def test_a_read_only_folder_gets_a_sentence(small_disk):

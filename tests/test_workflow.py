@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, write_faces
+from conftest import ROOT, write_dictionary, write_faces
 
 CHAPTER = "01_faces"
 RUN = "mine"
@@ -33,10 +33,14 @@ def copy_repository(target: Path) -> Path:
     return target
 
 
+def settings(repository: Path) -> str:
+    return f"source={repository / 'faces'} dictionary={repository / 'dictionary'}"
+
+
 def command(repository: Path, *extra: str, run: str = RUN) -> list[str]:
     return [
         *(str(repository / ".venv-dag" / "bin" / "python"), "scripts/report.py"),
-        *("--profile", "ci", "--set", f"source={repository / 'faces'}", "--run", run),
+        *("--profile", "ci", "--set", settings(repository), "--run", run),
         *("--chapter", CHAPTER, *extra),
     ]
 
@@ -90,6 +94,7 @@ def wait_for_kernel(repository: Path, process: subprocess.Popen) -> None:
 def repository(tmp_path_factory):
     folder = copy_repository(tmp_path_factory.mktemp("clone"))
     write_faces(folder / "faces")
+    write_dictionary(folder / "dictionary")
     return folder
 
 
@@ -127,6 +132,7 @@ def test_papermill_by_hand_refuses_the_same_mistakes(repository, tmp_path):
         *(str(repository / ".venv" / "bin" / "papermill"), f"notebooks/{CHAPTER}.ipynb"),
         *(str(tmp_path / "out.ipynb"), "--no-progress-bar", "-p", "run", "by-hand"),
         *("-p", "source", str(repository / "faces")),
+        *("-p", "dictionary", str(repository / "dictionary")),
     ]
     environment = {**os.environ, "PYTHONPATH": str(repository)}
     for extra, words in [
@@ -148,7 +154,7 @@ def test_papermill_by_hand_refuses_the_same_mistakes(repository, tmp_path):
 
 
 def test_only_what_changed_runs_again(repository, undisturbed):
-    """In this order, each on top of the one before: nothing, unused module, used module, input."""
+    """One on top of the other: nothing, unused module, used module, image, dictionary, artefact."""
 
     def runs_again() -> bool:
         before = executed(repository).stat().st_mtime_ns if executed(repository).exists() else 0
@@ -175,6 +181,16 @@ def test_only_what_changed_runs_again(repository, undisturbed):
     assert runs_again()
     assert artefacts(repository) != undisturbed
     picture.write_bytes(content)
+    manifest = repository / "dictionary" / "manifest.csv"
+    content = manifest.read_text()
+    manifest.write_text(content.replace("30,20-40,", "30,0-20,"))
+    assert runs_again()
+    assert artefacts(repository) != undisturbed
+    manifest.write_text(content)
+    table = executed(repository).parents[1] / "concepts.csv"
+    table.unlink()
+    assert runs_again()
+    table.write_text("junk")
     assert runs_again()
     assert artefacts(repository) == undisturbed
 
@@ -190,6 +206,41 @@ def test_another_setting_is_another_run_and_leaves_the_first_alone(repository, u
     names = {p.name for p in (repository / "data" / "runs").iterdir()}
     assert len(names - {RUN}) == 1
     assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+def test_a_name_given_to_other_settings_is_refused(repository, undisturbed):
+    if not executed(repository).exists():
+        carry_out(repository)
+    other = command(repository)
+    other[other.index("--set") + 1] += " size=48"
+    taken = command(repository, run="default")
+    for refused, words in [(other, "was made with PROFILE=ci"), (taken, "profile's own run")]:
+        done = subprocess.run(refused, cwd=repository, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert words in done.stderr
+    assert artefacts(repository) == undisturbed
+
+
+def test_a_syntax_error_in_a_module_is_named(repository, undisturbed):
+    module = repository / "lib" / "figures.py"
+    text = module.read_text()
+    module.write_text(text + "\ndef (\n")
+    try:
+        status, said = carry_out(repository)
+    finally:
+        module.write_text(text)
+    assert status == 2
+    assert re.search(r"lib/figures\.py, line \d+: invalid syntax", said)
+    assert "Traceback" not in said
+
+
+def test_a_folder_with_odd_characters_is_read(repository):
+    odd = write_faces(repository / "{odd} $HOME #2 'ä'")
+    run = command(repository, run="odd")
+    run[run.index("--set") + 1] = f'source="{odd}" dictionary={repository / "dictionary"}'
+    done = subprocess.run(run, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (repository / "data" / "runs" / "odd" / "faces.csv").is_file()
 
 
 def test_a_failed_notebook_is_kept_for_reading_and_never_published(repository, undisturbed):

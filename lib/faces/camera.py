@@ -51,6 +51,8 @@ class Camera:
         Camera to turning axis, decimetres.
     centre : float
         Height of the picture's centre relative to the eyes, decimetres.
+    shift : tuple (x, y)
+        Where the head lies in the picture: to the right and up of the standard place, decimetres.
     """
 
     turn: np.ndarray
@@ -58,6 +60,7 @@ class Camera:
     half_height: float = HALF_HEIGHT
     distance: float = DISTANCE
     centre: float = -CENTRE_BELOW_EYES
+    shift: tuple = (0.0, 0.0)
 
     def to_camera(self, points):
         """Points (n, 3) of head space in camera space."""
@@ -67,8 +70,9 @@ class Camera:
         """Pixels (n, 2) and distances (n,) of points in camera space."""
         away = self.distance - points[:, 2]
         focal = self.distance / self.half_height * self.size / 2
-        x = points[:, 0] / away * focal + self.size / 2
-        y = -(points[:, 1] - self.centre) / away * focal + self.size / 2
+        right, up = np.array(self.shift) / self.half_height * self.size / 2
+        x = points[:, 0] / away * focal + self.size / 2 + right
+        y = -(points[:, 1] - self.centre) / away * focal + self.size / 2 - up
         return np.stack([x, y], 1), away
 
     def project(self, points):
@@ -80,6 +84,9 @@ class Camera:
         return self.project_camera(self.to_camera(np.atleast_2d(points)))
 
 
-def make_camera(yaw=0.0, pitch=0.0, roll=0.0, size=224):
-    """A camera of the standard framing; angles in degrees, see `rotation`."""
-    return Camera(rotation(yaw, pitch, roll), size)
+def make_camera(yaw=0.0, pitch=0.0, roll=0.0, size=224, shift=(0.0, 0.0), zoom=1.0):
+    """A camera of the standard framing, or shifted (decimetres) and zoomed (1: as it is).
+
+    Angles in degrees, see `rotation`.
+    """
+    return Camera(rotation(yaw, pitch, roll), size, HALF_HEIGHT / zoom, shift=tuple(shift))

@@ -23,6 +23,10 @@ PIXEL_LIMIT = 0.70
 NEIGHBOUR_LIMIT = 0.35
 
 
+#: Columns of `check_shortcuts`.
+COLUMNS = ["check", "what", "value", "chance", "limit", "passed"]
+
+
 def split_by_identity(gender, identity, *, folds=FOLDS, seed=0):
     """Cross-validation folds that keep all images of a person on one side.
 
@@ -337,6 +341,6 @@ def check_shortcuts(images, gender, identity, viewpoint, *, background=None, see
             np.nan,
         )
     )
-    table = pd.DataFrame(rows, columns=["check", "what", "value", "chance", "limit"])
+    table = pd.DataFrame(rows, columns=COLUMNS[:-1])
     table["passed"] = ~(table["value"] > table["limit"])
     return table

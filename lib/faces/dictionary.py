@@ -342,7 +342,7 @@ def _write_tables(folder, plan):
                 "path": f"images/{_name(k)}.webp",
                 "identity": f"d{traits['seed']}",
                 "gender": entry.groups["gender"],
-                "viewpoint": round(entry.view.yaw, 1),
+                "viewpoint": round((entry.view.yaw + 180) % 360 - 180, 1),
                 "age_group": entry.groups["age"],
                 **traits,
                 "ethnicity": entry.groups["ethnicity"],

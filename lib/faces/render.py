@@ -1,6 +1,6 @@
 """Pictures of a head: what each pixel sees, its colour, its part, its place on the face."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -407,7 +407,7 @@ class _Scene:
 
 def render_head(
     head, *, yaw=0.0, pitch=0.0, roll=0.0, light="soft", size=224, colour=False, supersample=2,
-    background=0.21, neckline=None, buffers=False,
+    background=0.21, neckline=None, buffers=False, shift=(0.0, 0.0), zoom=1.0,
 ):  # fmt: skip
     """Render a head.
 
@@ -430,6 +430,10 @@ def render_head(
         and view.
     buffers : bool
         Fill `canonical`, `side` and `lens`.
+    shift : tuple (x, y)
+        Moves the head in the picture, to the right and up, decimetres.
+    zoom : float
+        Magnifies the head, 0.25..4.
 
     Returns
     -------
@@ -446,12 +450,13 @@ def render_head(
         raise InputError(f"supersample must lie between 1 and 8, not {supersample}.")
     if not 0 <= background <= 1:
         raise InputError(f"background must lie between 0 and 1, not {background}.")
+    if not 0.25 <= zoom <= 4:
+        raise InputError(f"zoom must lie between 0.25 and 4, not {zoom}.")
     light = find_light(light)
     if neckline is None:
         neckline = _draw_neckline(head, (yaw, pitch, roll))
-    camera = make_camera(yaw, pitch, roll, size)
-    wide = size * supersample
-    scene = _Scene(head, Camera(camera.turn, wide), light, neckline)
+    camera = make_camera(yaw, pitch, roll, size, shift, zoom)
+    scene = _Scene(head, replace(camera, size=size * supersample), light, neckline)
     rgb, labels, canonical, side, hits = scene.render()
     lens = scene.add_lenses(rgb, hits.depth)
     covered = np.isfinite(hits.depth).ravel()

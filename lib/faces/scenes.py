@@ -77,13 +77,18 @@ class Scene:
 
 @dataclass(frozen=True)
 class View:
-    """One picture of a head: angles in degrees, a light's name, colour or grey."""
+    """One picture of a head: angles in degrees, a light's name, colour or grey, the framing.
+
+    See `lib.faces.render.render_head` for ``shift`` and ``zoom``.
+    """
 
     yaw: float = 0.0
     pitch: float = 0.0
     roll: float = 0.0
     light: str = "soft"
     colour: bool = False
+    shift: tuple = (0.0, 0.0)
+    zoom: float = 1.0
 
     def render(self, head, *, size, supersample=2, buffers=False):
         """The picture: a `lib.faces.render.Render`."""
@@ -97,4 +102,6 @@ class View:
             size=size,
             supersample=supersample,
             buffers=buffers,
+            shift=self.shift,
+            zoom=self.zoom,
         )
