@@ -25,6 +25,12 @@ from lib.errors import InputError
 COMMITTED = "book/executed/default/"
 #: Beside a published book: its files and their sizes, by which a damaged one is known.
 FILES = "files.json"
+#: Parts of the theme's pages that fail when they are read from a folder with no network.
+UNWANTED = (
+    r'<link rel="preload" as="font"[^>]*>\n?',
+    r"<script>const THEBE_JS_URL.*?</script>\n?",
+    r'<script async="async" src="[^"]*sphinx-thebe\.js[^"]*"></script>\n?',
+)
 
 
 def _copy_if_changed(content: bytes, target: Path) -> None:
@@ -129,8 +135,11 @@ def build(run: str) -> Path:
     for page in fresh.rglob("*.html"):
         # A preloaded font is fetched as if from another site, which file:// refuses with an error
         # in the console; the style sheet loads the same font without one.
+        # The theme's live-code script is declared twice, an error too, and its code is elsewhere.
         text = page.read_text(encoding="utf-8")
-        page.write_text(re.sub(r'<link rel="preload" as="font"[^>]*>\n?', "", text), "utf-8")
+        for unwanted in UNWANTED:
+            text = re.sub(unwanted, "", text)
+        page.write_text(text, encoding="utf-8")
     listed = {str(p.relative_to(fresh)): p.stat().st_size for p in fresh.rglob("*") if p.is_file()}
     with store.atomic_path(folder / FILES) as temporary:
         temporary.write_text(json.dumps(listed), encoding="utf-8")
