@@ -199,12 +199,13 @@ def test_another_setting_is_another_run_and_leaves_the_first_alone(repository, u
     if not executed(repository).exists():
         carry_out(repository)
     before = {p: p.stat().st_mtime_ns for p in (repository / "data/runs" / RUN).rglob("*.csv")}
+    runs = {p.name for p in (repository / "data" / "runs").iterdir()}
     other = command(repository, run="")
     other[other.index("--set") + 1] += " size=48"
     done = subprocess.run(other, cwd=repository, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    names = {p.name for p in (repository / "data" / "runs").iterdir()}
-    assert len(names - {RUN}) == 1
+    fresh = {p.name for p in (repository / "data" / "runs").iterdir()} - runs
+    assert len(fresh) == 1 and fresh.pop().startswith("ci+dictionary=")
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
