@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -121,20 +122,22 @@ def build(profile: str, set_: str, run: str, chapter: str) -> int:
     command += ["--", target]
     print(f"Run {name!r}: settings checked, {len(params.CHAPTERS)} chapters", flush=True)
     start = time.time()
-    # Notebooks speak to the reader on stdout, which is ours; stderr is the engine's own log.
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=_environment(), stderr=subprocess.PIPE, text=True, errors="replace"
+    # Notebooks speak to the reader on stdout, which is ours; stderr is the engine's own log. It
+    # goes to a file, since an engine that outlives us would hang on a pipe that nobody reads.
+    engine_log = tempfile.TemporaryFile(  # noqa: SIM115 - as long as the process
+        "w+", encoding="utf-8", errors="replace"
     )
-    said: list[str] = []
+    process = subprocess.Popen(command, cwd=ROOT, env=_environment(), stderr=engine_log)
     try:
-        said.extend(process.stderr)
+        status = process.wait()
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
         process.wait()
         print("\nStopped. What was finished is kept; the same command goes on.", file=sys.stderr)
         return 130
-    status = process.wait()
     del lock
+    engine_log.seek(0)
+    said = engine_log.readlines()
     log = folder / "workflow.log"
     with contextlib.suppress(OSError):  # a convenience; the disk may be full
         log.write_text("".join(said), encoding="utf-8")
