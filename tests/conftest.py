@@ -5,11 +5,14 @@ from pathlib import Path
 
 # Before anything imports TensorFlow: its start-up notices are no test output.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("MPLBACKEND", "agg")
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
+
+# Not by the environment: the kernels that nbval starts draw into the notebook.
+matplotlib.use("agg")
 
 ROOT = Path(__file__).resolve().parent.parent
 
