@@ -22,7 +22,7 @@ from lib import dependencies, params, store
 from lib.errors import InputError
 
 #: In committed prose the chapters of the default run; rewritten for a run of another name.
-COMMITTED = "book/executed/default/"
+COMMITTED = "executed/default/"
 #: Beside a published book: its files and their sizes, by which a damaged one is known.
 FILES = "files.json"
 #: Parts of the theme's pages that fail when they are read from a folder with no network.
@@ -79,8 +79,7 @@ def assemble(run: str) -> Path:
     for name in dependencies.book_sources():
         content = (store.ROOT / name).read_bytes()
         if Path(name).suffix in {".md", ".yml"}:
-            content = content.replace(COMMITTED.encode(), f"book/executed/{run}/".encode())
-            content = content.replace(b"executed/default/", f"executed/{run}/".encode())
+            content = content.replace(COMMITTED.encode(), f"executed/{run}/".encode())
         _copy_if_changed(content, source / name)
         wanted.add(source / name)
     for chapter in params.CHAPTERS:
