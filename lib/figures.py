@@ -8,7 +8,8 @@ an array on given axes and compute nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -36,6 +37,8 @@ PRETRAINING = {
 }
 #: Task -> line style.
 TASK = {"identity": "-", "gender": "--"}
+#: Colours of pretrainings that have none of their own, in order of appearance.
+SPARE = ("orange", "purple", "sky", "black", "grey")
 
 
 def apply_style() -> None:
@@ -66,6 +69,21 @@ def apply_style() -> None:
             "svg.hashsalt": "face-decisions",
         }
     )
+
+
+def colours_of(pretrainings: Iterable[str]) -> dict[str, str]:
+    """Colour of each pretraining; training seeds (``synthface-2``) share that of their family.
+
+    Parameters
+    ----------
+    pretrainings : iterable of str
+        All of a figure at once, so that a reader's own trunks get colours that differ.
+    """
+    names = list(dict.fromkeys(map(str, pretrainings)))
+    families = {name: re.sub(r"-\d+$", "", name) for name in names}
+    unknown = [f for f in dict.fromkeys(families.values()) if f not in PRETRAINING]
+    spare = {f: HUES[SPARE[k % len(SPARE)]] for k, f in enumerate(unknown)}
+    return {name: (PRETRAINING | spare)[families[name]] for name in names}
 
 
 def _bare(ax: Axes) -> None:

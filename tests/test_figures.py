@@ -36,3 +36,9 @@ def test_hues_differ_in_lightness_enough_to_be_told_apart_without_colour():
 
     shades = sorted(luminance(c) for c in figures.PRETRAINING.values())
     assert np.diff(shades).min() > 0.03
+
+
+def test_every_pretraining_has_a_colour_and_training_seeds_share_one():
+    found = figures.colours_of(["imagenet", "own", "synthface-2", "synthface", "other-own"])
+    assert found["synthface-2"] == found["synthface"] == figures.PRETRAINING["synthface"]
+    assert len(set(found.values())) == 4
