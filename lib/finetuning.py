@@ -506,7 +506,9 @@ def from_dataset(dataset: xr.Dataset) -> dict[str, list[Readout]]:
     """The readouts of :func:`to_dataset`, by pretraining."""
     found: dict[str, list[Readout]] = {}
     for name in dataset.data_vars:
-        kind, pretraining, task = name.split("__")
+        # The name of a model file may hold two underscores; that of a task does not.
+        kind, _, rest = name.partition("__")
+        pretraining, _, task = rest.rpartition("__")
         if kind != "kernel":
             continue
         kernels, biases = (

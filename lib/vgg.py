@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -512,6 +512,19 @@ def _load_model(name: str, means: str) -> Trunk:
     if path.is_file():
         source["sha256"] = sha256(path)
     return Trunk(path.stem, model, MEANS[means], source)
+
+
+def without_readout(trunk: Trunk) -> Trunk:
+    """The trunk of a classifier: a model that ends in a dense layer without it, others as they are.
+
+    Raises
+    ------
+    InputError
+        What is left has no layer to analyse, or the readout is no plain dense layer of logits.
+    """
+    if not isinstance(trunk.model.layers[-1], tf.keras.layers.Dense):
+        return trunk
+    return replace(trunk, model=network.split_classifier(trunk.model)[0])
 
 
 # -------------------------------------------------------------------------------------- precision
