@@ -25,6 +25,8 @@ from lib.errors import InputError
 COMMITTED = "executed/default/"
 #: Beside a published book: its files and their sizes, by which a damaged one is known.
 FILES = "files.json"
+#: Folder of a run whose sub-folders are finished pages: in the book they are ``pages/<name>/``.
+PAGES = "pages"
 #: Parts of the theme's pages that fail when they are read from a folder with no network.
 UNWANTED = (
     r'<link rel="preload" as="font"[^>]*>\n?',
@@ -99,6 +101,16 @@ def assemble(run: str) -> Path:
     return source
 
 
+def copy_pages(run: str, book: Path) -> None:
+    """Put the finished pages that a run's chapters wrote into its book, as they are.
+
+    A chapter links to one by ``../../../pages/<name>/index.html``.
+    """
+    made = store.run_folder(run) / PAGES
+    if made.is_dir():
+        shutil.copytree(made, book / PAGES, dirs_exist_ok=True)
+
+
 def build(run: str) -> Path:
     """Build the book of a run; returns its first page.
 
@@ -139,6 +151,7 @@ def build(run: str) -> Path:
         for unwanted in UNWANTED:
             text = re.sub(unwanted, "", text)
         page.write_text(text, encoding="utf-8")
+    copy_pages(run, fresh)
     listed = {str(p.relative_to(fresh)): p.stat().st_size for p in fresh.rglob("*") if p.is_file()}
     with store.atomic_path(folder / FILES) as temporary:
         temporary.write_text(json.dumps(listed), encoding="utf-8")

@@ -107,6 +107,17 @@ def test_a_book_without_its_notebooks_is_refused():
         publish.assemble("no-such-run")
 
 
+def test_finished_pages_of_a_run_go_into_its_book_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    publish.copy_pages("plain", tmp_path / "html")
+    assert not (tmp_path / "html").exists()
+    folder = store.run_folder("r") / "pages" / "explorer" / "maps"
+    folder.mkdir(parents=True)
+    (folder / "a.js").write_bytes(b"x")
+    publish.copy_pages("r", tmp_path / "html")
+    assert (tmp_path / "html" / "pages" / "explorer" / "maps" / "a.js").read_bytes() == b"x"
+
+
 @pytest.fixture(scope="module")
 def browser():
     browser = Browser()
