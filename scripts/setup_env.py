@@ -1,10 +1,11 @@
-"""Make or refresh the virtual environments: ``python3 scripts/setup_env.py [science|engine]``.
+"""Make or refresh the virtual environments: ``python3 scripts/setup_env.py [science|engine|page]``.
 
 ``.venv`` holds the science stack (requirements.lock), ``.venv-dag`` the workflow engine
 (requirements-dag.lock); their dependencies exclude each other. With ``uv`` on the path it installs,
-otherwise ``venv`` and ``pip``. Nothing happens when the lock files have not changed. Standard
-library only, and written for any Python 3, so that a wrong version gets a sentence and not a
-syntax error.
+otherwise ``venv`` and ``pip``. ``page`` fetches what the experiment page is made of from the npm
+registry; the report does without where that fails. Nothing happens when the lock files have not
+changed. Standard library only, and written for any Python 3, so that a wrong version gets a
+sentence and not a syntax error.
 """
 
 import fcntl
@@ -21,6 +22,7 @@ ENVIRONMENTS = {
     "science": (".venv", "requirements.lock"),
     "engine": (".venv-dag", "requirements-dag.lock"),
 }
+PAGE = "experiment"  # has a package-lock.json; its node_modules are made by lib/experiment.py
 LOG = os.path.join(ROOT, ".cache", "setup.log")
 DOES_NOT_BUILD = (
     "a package does not build on this machine although a compiler is there: install what its"
@@ -228,18 +230,60 @@ def ensure(which):
     return True
 
 
+def ensure_page(again):
+    """Fetch the packages of the experiment page; returns whether anything was done.
+
+    The report is whole without the page: where the npm registry cannot be reached, that is said
+    once and not tried again, unless ``again``.
+    """
+    folder = os.path.join(ROOT, PAGE)
+    with open(os.path.join(folder, "package-lock.json"), "rb") as file:
+        state = hashlib.sha256(file.read()).hexdigest()
+    failed = os.path.join(os.path.dirname(LOG), "page.failed")
+    for mark in [os.path.join(folder, "node_modules", ".installed"), failed]:
+        if os.path.exists(mark) and not (again and mark == failed):
+            with open(mark) as file:
+                if file.read() == state:
+                    return False
+    print("Fetching the packages of the experiment page from the npm registry (once)", flush=True)
+    python = os.path.join(ROOT, ENVIRONMENTS["science"][0], "bin", "python")
+    process = subprocess.Popen(
+        [python, "-m", "lib.experiment"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+    )
+    said = process.communicate()[0].strip().splitlines()
+    if process.returncode:
+        with open(failed, "w") as file:
+            file.write(state)
+        print(
+            (said[-1] if said else "That failed.") + " The report is made without the page;"
+            " `make experiment` tries again.",
+            flush=True,
+        )
+    elif os.path.exists(failed):
+        os.remove(failed)
+    return True
+
+
 def main():
-    """Set up what was asked for, or both."""
-    asked = sys.argv[1:] or list(ENVIRONMENTS)
-    unknown = [a for a in asked if a not in ENVIRONMENTS]
+    """Set up what was asked for, or everything."""
+    known = [*ENVIRONMENTS, "page"]
+    asked = sys.argv[1:] or known
+    unknown = [a for a in asked if a not in known]
     if unknown:
-        fail("there is no environment " + unknown[0] + "; there are " + ", ".join(ENVIRONMENTS))
+        fail("there is no part " + unknown[0] + "; there are " + ", ".join(known))
     try:
         os.makedirs(os.path.dirname(LOG), exist_ok=True)
         with open(LOG + ".lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # a second make waits for the first
             for which in asked:
-                ensure(which)
+                if which == "page":
+                    ensure_page(again=sys.argv[1:] == ["page"])
+                else:
+                    ensure(which)
     except OSError as error:
         fail("cannot write in " + ROOT + ": " + str(error.strerror) + ".")
 

@@ -1,6 +1,7 @@
 """The experiment page, answered by a scripted observer in a headless browser."""
 
 import json
+import shutil
 import time
 
 import numpy as np
@@ -8,9 +9,9 @@ import pandas as pd
 import pytest
 from browser import Browser
 
-from lib import humans
+from lib import experiment, humans
 from lib.errors import InputError
-from lib.experiment import _JSPSYCH, SOURCES, install_packages, write_experiment
+from lib.experiment import _JSPSYCH, SOURCES, has_packages, install_packages, write_experiment
 
 NAMES = [f"person {k}" for k in range(10)] + ['Björk, "B"', "ähnlich"]
 POLL = 0.02
@@ -32,7 +33,7 @@ def disagreements(names=NAMES):
 
 
 def write_page(folder, **options):
-    if not (SOURCES / "node_modules" / _JSPSYCH).is_file():
+    if not has_packages():
         try:
             install_packages()
         except InputError as reason:
@@ -355,6 +356,20 @@ def test_the_page_holds_what_was_given_and_nothing_else(tmp_path):
     assert (tmp_path / "page" / "study.js").read_text(encoding="utf-8") == text
     write_page(tmp_path / "page", question="Who?")
     assert first not in (tmp_path / "page" / "study.js").read_text(encoding="utf-8")
+
+
+def test_packages_that_cannot_be_fetched_get_a_sentence(tmp_path, monkeypatch):
+    for file in ("package.json", "package-lock.json"):
+        shutil.copy(SOURCES / file, tmp_path)
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9/")
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
+    with pytest.raises(InputError, match=r"npm could not fetch .*ECONNREFUSED.* try again\."):
+        install_packages(tmp_path)
+    assert not has_packages(tmp_path)
+    monkeypatch.setattr(experiment.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(experiment.shutil, "which", lambda name: None)
+    with pytest.raises(InputError, match=r"npm is not on the path"):
+        install_packages(tmp_path)
 
 
 def test_bad_input_is_refused_in_a_sentence(tmp_path):

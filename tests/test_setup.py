@@ -118,6 +118,43 @@ def test_a_half_done_installation_is_not_forgotten(setup_env, tmp_path, monkeypa
     assert not (tmp_path / ".venv-dag" / "old").exists()
 
 
+FETCHER = """#!/bin/sh
+# stands for the Python that fetches the page's packages; the registry is there or not
+echo asked >> asked
+test -e registry || { echo "npm could not fetch the packages."; exit 1; }
+mkdir -p experiment/node_modules
+printf %s "$(sha256sum < experiment/package-lock.json | cut -d ' ' -f 1)" \\
+    > experiment/node_modules/.installed
+"""
+
+
+def test_without_the_npm_registry_set_up_goes_on_and_asks_again_only_when_told(
+    setup_env, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").write_text(FETCHER)
+    (tmp_path / ".venv" / "bin" / "python").chmod(0o755)
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "package-lock.json").write_text("{}")
+
+    def asked():
+        return len((tmp_path / "asked").read_text().splitlines())
+
+    assert setup_env.ensure_page(again=False) is True
+    said = capsys.readouterr().out
+    assert "npm could not fetch the packages. The report is made without the page" in said
+    assert "`make experiment` tries again" in said
+    assert setup_env.ensure_page(again=False) is False and asked() == 1
+    assert capsys.readouterr().out == ""
+    assert setup_env.ensure_page(again=True) is True and asked() == 2
+    (tmp_path / "registry").write_text("")
+    assert setup_env.ensure_page(again=True) is True and asked() == 3
+    assert setup_env.ensure_page(again=True) is False and asked() == 3
+    # other packages are asked for
+    (tmp_path / "experiment" / "package-lock.json").write_text("{ }")
+    assert setup_env.ensure_page(again=False) is True and asked() == 4
+
+
 def test_no_python_311_gets_one_sentence(setup_env, monkeypatch, capsys):
     monkeypatch.setattr(setup_env.shutil, "which", lambda name: None)
     with pytest.raises(SystemExit):
