@@ -345,7 +345,7 @@ def _plan_scene(person, head, rng, detail):
     own = np.random.default_rng([seed, 4])
     for trait in ("age", "ethnicity", "skin_tone"):
         drawn[trait] = _draw(head[trait], own)
-    return Scene(seed, male=male, detail=detail, **drawn), name
+    return Scene(seed, male=male, dimorphism=1.0, detail=detail, **drawn), name
 
 
 def _plan_views(settings, colour, views, rng):

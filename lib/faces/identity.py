@@ -1,8 +1,8 @@
 """Who a head is: shape, skin, eyes and hair, drawn by chance from a seed.
 
-Sex shows in the shape of the face, and only weakly in hair and brows: lips, skin and shave are
-drawn alike for both. Every trait has its own stream of random numbers, so that fixing one trait
-leaves the others as they were.
+Sex shows in the shape of the face, and only weakly in hair and brows; the colour of lips and skin
+and the shave are drawn alike for both. Every trait has its own stream of random numbers, so that
+fixing one trait leaves the others as they were.
 """
 
 import dataclasses
@@ -110,6 +110,30 @@ _ADJUST = {
     "eyes/l-eye-epicanthus": (-0.1, 0.5),
     "head/head-fat": (0.0, 0.8),
 }
+
+
+# How the shape of men departs from the average of the sexes where `dimorphism` is 1; that of women
+# departs the other way. Signed weights of paired modifiers, positive towards the upper target.
+# Direction of each: Farkas, Anthropometry of the Head and Face (1994), and Brown and Perrett
+# (1993, Perception 22, 829), who found brows and eyes, jaw, chin and nose to carry sex most.
+DIMORPHIC = {
+    "chin/chin-height": 0.09, "chin/chin-width": 0.25, "chin/chin-bones": 0.23,
+    "chin/chin-prominent": 0.09,
+    "nose/nose-volume": 0.08, "nose/nose-scale-vert": 0.05, "nose/nose-width1": 0.16,
+    "nose/nose-width2": 0.09, "nose/nose-width3": 0.09, "nose/nose-hump": 0.14,
+    "nose/nose-curve": 0.11, "nose/nose-point": -0.05,
+    "eyebrows/eyebrows-trans": -0.16, "eyebrows/eyebrows-trans-ward": 0.23,
+    "eyebrows/eyebrows-angle": -0.05,
+    "eyes/l-eye-scale": -0.05, "eyes/l-eye-height2": -0.09,
+    "mouth/mouth-upperlip-volume": -0.18, "mouth/mouth-lowerlip-volume": -0.16,
+    "mouth/mouth-upperlip-height": -0.11, "mouth/mouth-lowerlip-height": -0.09,
+    "mouth/mouth-scale-horiz": 0.07,
+    "cheek/l-cheek-bones": -0.16, "cheek/l-cheek-trans": -0.11, "cheek/l-cheek-volume": -0.07,
+}  # fmt: skip
+
+# What full dimorphism adds to the share of one's own sex in the macro shapes, to the weight of sex
+# in the odds of haircuts and brows, and to the logarithm of the brows' thickness.
+_TYPICAL, _HAIR_LEAN, _BROW_LEAN, _BROW_THICKER = 0.07, 0.35, 0.45, 0.12
 
 
 # A relaxed face: the base mesh alone pouts, and its eyes stare.
@@ -328,6 +352,31 @@ def sample_shape(rng, strength=1.0):
     return out
 
 
+def add_dimorphism(weights, lean):
+    """Local shape moved towards that of men or of women.
+
+    Parameters
+    ----------
+    weights : mapping of str -> float
+        Shape target to weight, as `sample_shape` gives them.
+    lean : float, about -1..1
+        How far, in units of `DIMORPHIC`: 1 towards men, -1 towards women.
+
+    Returns
+    -------
+    dict of str -> float
+    """
+    out = dict(weights)
+    modifiers = {stem: (lower, upper) for stem, lower, upper in list_modifiers()}
+    for stem, share in DIMORPHIC.items():
+        lower, upper = modifiers[stem]
+        signed = out.pop(upper[0], 0.0) - out.pop(lower[0], 0.0) + share * lean
+        for side in (*lower[1:], *upper[1:]):
+            out.pop(side, None)
+        out.update(dict.fromkeys(upper if signed > 0 else lower, abs(signed)))
+    return out
+
+
 def skin_from_melanin(melanin, tint=0.0):
     """Linear reflectance (3,) of skin.
 
@@ -413,7 +462,7 @@ def attribute_morphs(attributes):
 
 def sample_identity(
     seed, *, male=None, age=None, ethnicity=None, skin_tone=None, attributes=None, morphs=None,
-    strength=1.0, **overrides,
+    strength=1.0, dimorphism=0.0, **overrides,
 ):  # fmt: skip
     """Draw a person.
 
@@ -435,6 +484,10 @@ def sample_identity(
         Weights of shape targets that replace the drawn ones.
     strength : float
         How far the local shape may lie from the average, 0..1.5.
+    dimorphism : float, 0..1
+        How much more sex shows than in the macro shapes alone: 0 leaves it at these, 1 adds the
+        local shapes of `DIMORPHIC`, shapes nearer to the male and female ones, and more of either
+        sex's brows and haircuts.
     **overrides
         Any other field of `Identity`; `hair_style` and `brow` also by name.
 
@@ -455,7 +508,8 @@ def sample_identity(
     if male is None:
         male = bool(drawn < 0.5)
     if isinstance(male, (bool, np.bool_)):
-        male = float(np.clip((0.84 if male else 0.16) + jitter, 0, 1))
+        more = _TYPICAL * dimorphism
+        male = float(np.clip((0.84 + more if male else 0.16 - more) + jitter, 0, 1))
     if not 0 <= male <= 1:
         raise InputError(f"male must be True, False or a number from 0 to 1, not {male}.")
     years = 18 + 57 * _stream(seed, 2).beta(1.3, 2.6)
@@ -468,7 +522,12 @@ def sample_identity(
     muscle = float(rng.uniform(0.40, 0.70))
     weight = float(np.clip(0.54 + 0.10 * rng.normal(), 0.36, 0.80))
     weights = macro_weights(male, age, shares, muscle, weight)
-    for name, value in sample_shape(_stream(seed, 5), strength).items():
+    local = sample_shape(_stream(seed, 5), strength)
+    if dimorphism:
+        # People differ in how much their face shows their sex.
+        spread = float(np.clip(_stream(seed, 11).normal(), -2, 2))
+        local = add_dimorphism(local, dimorphism * (2 * male - 1) * (1 + 0.2 * spread))
+    for name, value in local.items():
         weights[name] = value
     for name, value in RESTING.items():
         weights[name] = weights.get(name, 0.0) + value
@@ -500,11 +559,16 @@ def sample_identity(
     hair_colour = styles.sample_hair_colour(rng, skin, age_share)
     rng = _stream(seed, 8)
     texture = styles.sample_texture(rng, shares)
-    # Hair says little about sex here; only balding is kept to men.
-    style = styles.sample_style(rng, 0.40 + 0.20 * male, age_share, texture)
+    # Hair says little about sex here: most styles are worn by both. Only balding is kept to men.
+    lean = 0.40 + 0.20 * male + _HAIR_LEAN * dimorphism * (male - 0.5)
+    style = styles.sample_style(rng, lean, age_share, texture)
     while male < 0.5 and style.name in ("receding", "bald_crown"):
         style = styles.sample_style(rng, 0.0, age_share, texture)
-    brow = styles.sample_brow(_stream(seed, 9), 0.35 + 0.3 * male)
+    lean = 0.35 + 0.3 * male + _BROW_LEAN * dimorphism * (male - 0.5)
+    brow = styles.sample_brow(_stream(seed, 9), lean)
+    if dimorphism:
+        thicker = np.exp(_BROW_THICKER * dimorphism * (2 * male - 1))
+        brow = dataclasses.replace(brow, thickness=brow.thickness * float(thicker))
     # Chance stays short of the drawn-on arch that `brow="arched"` may ask for.
     brow = dataclasses.replace(brow, arch=min(brow.arch, 0.085))
 

@@ -22,7 +22,7 @@ class Scene:
 
     Attributes
     ----------
-    seed, male, age, ethnicity, skin_tone, attributes, brow
+    seed, male, age, ethnicity, skin_tone, attributes, brow, dimorphism
         Arguments of `lib.faces.identity.sample_identity`; None lets chance decide.
     identity : Identity, optional
         A person given whole; the fields above are then not used.
@@ -37,6 +37,7 @@ class Scene:
     skin_tone: str | float | None = None
     attributes: Mapping = field(default_factory=dict)
     brow: str | BrowShape | None = None
+    dimorphism: float = 0.0
     identity: Identity | None = None
     expression: Mapping = field(default_factory=dict)
     hair: str | None = "own"
@@ -58,6 +59,7 @@ class Scene:
             ethnicity=self.ethnicity,
             skin_tone=self.skin_tone,
             attributes=self.attributes,
+            dimorphism=self.dimorphism,
             **brow,
         )
 

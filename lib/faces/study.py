@@ -121,7 +121,7 @@ def study_scene(k, *, detail="full"):
     """The head of the k-th person of the study set, k from 0: a `Scene`."""
     if not 0 <= k < len(STUDY_SEEDS):
         raise InputError(f"the study set has {len(STUDY_SEEDS)} people; there is no number {k}.")
-    return Scene(STUDY_SEEDS[k], male=k % 2 == 0, detail=detail)
+    return Scene(STUDY_SEEDS[k], male=k % 2 == 0, dimorphism=1.0, detail=detail)
 
 
 def study_views(k, plan=None):
