@@ -4,6 +4,7 @@
 #   PATH=$PWD/.venv/bin:$PATH .venv-dag/bin/snakemake --cores all --config profile=ci
 # The engine lives in .venv-dag (its dependencies and TensorFlow's exclude each other) and runs the
 # notebooks with the Python of .venv, on this machine or, with a Snakemake profile, as Slurm jobs.
+import os
 import sys
 from pathlib import Path
 
@@ -45,6 +46,13 @@ def table(name):
     return [update(f"{OUT}/{name}.csv"), update(f"{OUT}/{name}.csv.provenance.json")]
 
 
+def weights(chapter):
+    """State of the weight files that a chapter's settings name; other weights have a known digest."""
+    shipped = [f"data/weights/{name}.npz" for name in chapter.pretrainings]
+    own = [name for name in (*chapter.pretrainings, chapter.vggface_file) if name]
+    return [dependencies.state_of(os.path.expanduser(path)) for path in (*shipped, *own)]
+
+
 # The runner writes the notebook under `log:`, which outlives a failed job, and copies it to
 # `output:` last: what failed can be read and is never published. `update()` keeps what an earlier run
 # made until it is replaced; by itself the engine deletes outputs before it starts a job.
@@ -73,12 +81,37 @@ rule faces:
         RUN_NOTEBOOK
 
 
+rule finetuning:
+    input:
+        notebook("02_finetuning"),
+        # the size of images stands in the provenance alone
+        f"{OUT}/faces.csv",
+        f"{OUT}/faces.csv.provenance.json",
+    output:
+        table("accuracies"),
+        table("history"),
+        table("predictions"),
+        readouts=update(f"{OUT}/readouts.nc"),
+        logits=update(f"{OUT}/logits.nc"),
+        notebook=update(f"{OUT}/notebooks/02_finetuning.ipynb"),
+    log:
+        notebook=f"{OUT}/logs/02_finetuning.ipynb",
+    params:
+        stem="02_finetuning",
+        settings=settings("02_finetuning"),
+        weights=weights(SETTINGS["02_finetuning"]),
+    threads: workflow.cores
+    shell:
+        RUN_NOTEBOOK
+
+
 rule all:
     default_target: True
     input:
         f"book/_build/{RUN}/html/index.html",
         # by name, so that one that was deleted is made again although the book is there
         rules.faces.output,
+        rules.finetuning.output,
 
 
 rule book:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,8 @@ SPLITS = ("random", "held_out_views")
 STANDARDISE = ("none", "scale", "feature")
 #: Keras' defaults, which the paper's code leaves as they are.
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
+#: "Better than 98% accuracy" in all 20 networks (Crawford et al. 2020, section 2.2).
+PRINTED_ACCURACY = 0.98
 
 
 # ------------------------------------------------------------------------------------------- split
@@ -118,15 +121,45 @@ class Task:
         ``identity``, ``gender``, ...
     labels : ndarray, (n,), int
         Class of every image, 0 .. classes - 1.
+    names : tuple of str
+        Of the classes; empty where nobody asks.
     """
 
     name: str
     labels: np.ndarray
+    names: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:
         """Number of classes."""
         return int(np.max(self.labels)) + 1
+
+
+def make_tasks(table: pd.DataFrame, names: Sequence[str]) -> list[Task]:
+    """Tasks from columns of a table of faces; classes are the sorted values.
+
+    Raises
+    ------
+    InputError
+        A value is missing, or all are the same.
+    """
+    tasks = []
+    for name in names:
+        column = table[name]
+        if column.isna().any():
+            raise InputError(
+                f"{column.isna().sum()} of {len(column)} images have no {name}, such as "
+                f"{table.loc[column.isna(), 'path'].iloc[0]!r}; fill it in, or leave the task "
+                f"{name!r} out of the parameter tasks."
+            )
+        known = sorted(column.unique())
+        if len(known) < 2:
+            raise InputError(
+                f"Every image has the {name} {known[0]!r}; a readout needs at least two classes: "
+                f"add faces, or leave the task {name!r} out of the parameter tasks."
+            )
+        tasks.append(Task(name, column.map(known.index).to_numpy(int), tuple(map(str, known))))
+    return tasks
 
 
 @dataclass(frozen=True)
@@ -360,6 +393,37 @@ def train_readouts(
     return FineTuned(readouts, pd.DataFrame(rows, columns=columns))
 
 
+def train_all(
+    features: Mapping[str, np.ndarray],
+    tasks: Sequence[Task],
+    validation: np.ndarray,
+    **settings: Any,
+) -> tuple[dict[str, list[Readout]], pd.DataFrame]:
+    """:func:`train_readouts` on each trunk, from the same initial weights and on the same batches.
+
+    Parameters
+    ----------
+    features : mapping
+        Trunk -> (n, ...).
+    tasks, validation, **settings
+        Of :func:`train_readouts`.
+
+    Returns
+    -------
+    readouts : dict
+        Trunk -> readouts.
+    history : DataFrame
+        That of :func:`train_readouts` for all, with ``pretraining`` as first column.
+    """
+    readouts, tables = {}, []
+    for name, values in features.items():
+        done = train_readouts(values, tasks, validation, **settings)
+        readouts[name] = done.readouts
+        done.history.insert(0, "pretraining", name)
+        tables.append(done.history)
+    return readouts, pd.concat(tables, ignore_index=True)
+
+
 def _check(features: np.ndarray, tasks: Sequence[Task], validation: np.ndarray) -> None:
     count = len(features)
     if not tasks or len({task.name for task in tasks}) != len(tasks):
@@ -459,8 +523,15 @@ def summarise_accuracy(predictions: pd.DataFrame, by: Sequence[str] = ()) -> pd.
     return grouped.agg(images="size", accuracy="mean").reset_index()
 
 
-def summarise_confusion(predictions: pd.DataFrame) -> pd.DataFrame:
+def summarise_confusion(predictions: pd.DataFrame, tasks: Sequence[Task] = ()) -> pd.DataFrame:
     """Errors by viewpoint: who is taken for whom, and from which view.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of :func:`compute_predictions`.
+    tasks : sequence of Task
+        Whose class names take the place of their numbers.
 
     Returns
     -------
@@ -470,19 +541,170 @@ def summarise_confusion(predictions: pd.DataFrame) -> pd.DataFrame:
         class).
     """
     keys = ["pretraining", "task", "view", "part", "true"]
-    answers = predictions.groupby(keys, sort=False).size().rename("answers").reset_index()
-    wrong = predictions[~predictions["correct"]]
-    counted = wrong.groupby([*keys, "predicted"], sort=False).size().rename("count").reset_index()
+    answers = predictions.groupby(keys, sort=False, dropna=False).size().rename("answers")
+    wrong = predictions[~predictions["correct"]].groupby(
+        [*keys, "predicted"], sort=False, dropna=False
+    )
+    answers, counted = answers.reset_index(), wrong.size().rename("count").reset_index()
     merged = counted.merge(answers, on=keys)
     merged["share"] = merged["count"] / merged["answers"]
+    for column in ("true", "predicted"):
+        merged[column] = merged[column].astype(object)
+        for task in tasks:
+            if task.names:
+                mine = merged["task"] == task.name
+                merged.loc[mine, column] = [task.names[k] for k in merged.loc[mine, column]]
     return merged.drop(columns="answers").sort_values("count", ascending=False, ignore_index=True)
+
+
+def summarise_networks(
+    predictions: pd.DataFrame, history: pd.DataFrame, printed: float = PRINTED_ACCURACY
+) -> pd.DataFrame:
+    """One row per network: the final accuracies and losses, and whether they are as printed.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of :func:`compute_predictions`.
+    history : DataFrame
+        Of :func:`train_readouts`, with a column ``pretraining``.
+    printed : float
+        Validation accuracy that a network has to exceed.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``pretraining``, ``task``, ``initialisation``, ``training``, ``validation``
+        (accuracy, share correct), ``loss`` (validation, nats), ``above`` (bool).
+    """
+    keys = ["pretraining", "task", "initialisation"]
+    accuracy = summarise_accuracy(predictions).pivot_table(
+        index=keys, columns="part", values="accuracy"
+    )
+    last = history[(history["epoch"] == history["epoch"].max()) & (history["part"] == "validation")]
+    order = pd.MultiIndex.from_frame(predictions[keys].drop_duplicates())
+    table = accuracy.join(last.set_index(keys)["loss"]).loc[order]
+    table["above"] = table["validation"] > printed
+    return table[["training", "validation", "loss", "above"]].reset_index()
+
+
+def explain_shortfall(networks: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Which networks do not exceed the printed accuracy, and what kind of failure it is.
+
+    A network that does not fit its training images was trained too briefly or too timidly. One that
+    fits them and errs on other images of the same people has features that do not carry the class
+    from one image to the next; the view of its errors says where.
+
+    Parameters
+    ----------
+    networks : DataFrame
+        Of :func:`summarise_networks`.
+    predictions : DataFrame
+        Of :func:`compute_predictions`.
+
+    Returns
+    -------
+    DataFrame
+        One row per pretraining and task with a network below: ``pretraining``, ``task``, ``below``,
+        ``of`` (networks), ``lowest`` (validation accuracy), ``training`` (its networks' lowest
+        training accuracy), ``hardest_view`` (degrees), ``accuracy_there`` (mean of the networks),
+        ``why``.
+    """
+    rows = []
+    for (pretraining, task), some in networks.groupby(["pretraining", "task"], sort=False):
+        if some["above"].all():
+            continue
+        mine = predictions.query("pretraining == @pretraining and task == @task")
+        views = mine[mine["part"] == "validation"].groupby("view")["correct"].mean()
+        fitted = some["training"].min() > PRINTED_ACCURACY
+        rows.append(
+            {
+                "pretraining": pretraining,
+                "task": task,
+                "below": int((~some["above"]).sum()),
+                "of": len(some),
+                "lowest": some["validation"].min(),
+                "training": some["training"].min(),
+                "hardest_view": views.idxmin() if len(views) else np.nan,
+                "accuracy_there": views.min() if len(views) else np.nan,
+                "why": "features differ between images of one class"
+                if fitted
+                else "training images not fitted",
+            }
+        )
+    columns = [
+        "pretraining",
+        "task",
+        "below",
+        "of",
+        "lowest",
+        "training",
+        "hardest_view",
+        "accuracy_there",
+        "why",
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def state_shortfall(networks: pd.DataFrame, shortfall: pd.DataFrame) -> str:
+    """The finding in a sentence: do all networks exceed the printed accuracy, and if not, which?"""
+    limit, count = f"{PRINTED_ACCURACY:.0%}", len(networks)
+    if shortfall.empty:
+        return f"all {count} networks classify more than {limit} of the validation images"
+    parts = [
+        f"{row.below} of {row.of} {row.pretraining} networks for {row.task} (lowest "
+        f"{row.lowest:.2f}; {row.why})"
+        for row in shortfall.itertuples()
+    ]
+    below = int(shortfall["below"].sum())
+    return f"{count - below} of {count} networks exceed {limit}; below are " + ", ".join(parts)
+
+
+def compare_with_printed(
+    table: pd.DataFrame, networks: pd.DataFrame, validation: np.ndarray, epochs: int
+) -> pd.DataFrame:
+    """The models as printed (Crawford et al. 2020, section 2) and here, side by side.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of the faces.
+    networks : DataFrame
+        Of :func:`summarise_networks`.
+    validation : ndarray, (n,), bool
+    epochs : int
+
+    Returns
+    -------
+    DataFrame
+        Columns ``quantity``, ``printed``, ``here`` (text).
+    """
+    above = int(networks["above"].sum())
+    rows = [
+        ("images", "1515", f"{len(table)}"),
+        ("identities", "101", f"{table['identity'].nunique()}"),
+        ("viewpoints", "15", f"{table['viewpoint'].nunique()}"),
+        ("share of images for validation", "0.20", f"{validation.mean():.2f}"),
+        ("epochs", "25", f"{epochs}"),
+        ("networks", "20", f"{len(networks)}"),
+        ("networks above 98% accuracy", "20", f"{above}"),
+        ("lowest accuracy", "> 0.98", f"{networks['validation'].min():.3f}"),
+    ]
+    return pd.DataFrame(rows, columns=["quantity", "printed", "here"])
 
 
 # ------------------------------------------------------------------------------------------- store
 
 
-def to_dataset(readouts: Mapping[str, Sequence[Readout]]) -> xr.Dataset:
+def to_dataset(readouts: Mapping[str, Sequence[Readout]], tasks: Sequence[Task] = ()) -> xr.Dataset:
     """Readouts of all pretrainings as labelled arrays.
+
+    Parameters
+    ----------
+    readouts : mapping
+        By pretraining.
+    tasks : sequence of Task
+        Give their classes names.
 
     Returns
     -------
@@ -499,7 +721,48 @@ def to_dataset(readouts: Mapping[str, Sequence[Readout]]) -> xr.Dataset:
             key = f"{pretraining}__{task}"
             arrays[f"kernel__{key}"] = (dims, np.stack([r.kernel for r in mine]))
             arrays[f"bias__{key}"] = (dims[::2], np.stack([r.bias for r in mine]))
-    return xr.Dataset(arrays)
+    return xr.Dataset(arrays, {f"class_{t.name}": list(t.names) for t in tasks if t.names})
+
+
+def compute_logits(
+    readouts: Mapping[str, Sequence[Readout]],
+    features: Mapping[str, np.ndarray],
+    tasks: Sequence[Task],
+    identity: Sequence[str],
+) -> xr.Dataset:
+    """Logits of all networks for one image of each identity.
+
+    Parameters
+    ----------
+    readouts : mapping
+        By pretraining.
+    features : mapping
+        By pretraining, (identities, ...), of those images.
+    tasks : sequence of Task
+    identity : sequence of str
+
+    Returns
+    -------
+    Dataset
+        ``logits_<task>`` (model_<task>, identity, class_<task>), float32; a model is named
+        ``<pretraining>/<task>/<initialisation>``.
+    """
+    arrays, coordinates = {}, {"identity": list(identity)}
+    for task in tasks:
+        found = {
+            f"{pretraining}/{task.name}/{readout.name.rpartition('-')[2]}": readout.logits(
+                features[pretraining]
+            )
+            for pretraining, some in readouts.items()
+            for readout in some
+            if readout.name.rpartition("-")[0] == task.name
+        }
+        dims = (f"model_{task.name}", "identity", f"class_{task.name}")
+        arrays[f"logits_{task.name}"] = (dims, np.stack(list(found.values())))
+        coordinates[dims[0]] = list(found)
+        if task.names:
+            coordinates[dims[2]] = list(task.names)
+    return xr.Dataset(arrays, coordinates)
 
 
 def from_dataset(dataset: xr.Dataset) -> dict[str, list[Readout]]:

@@ -72,9 +72,56 @@ class Faces(Chapter):
     seed: Seed = 0
 
 
+def _distinct(values: list) -> list:
+    if len(set(values)) < len(values):
+        raise ValueError("holds an entry twice; keep one")
+    return values
+
+
+class Finetuning(Chapter):
+    """Settings of ``02_finetuning``."""
+
+    pretrainings: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        ["imagenet", "synthface"], min_length=1, description="trunks, by name or model file"
+    )
+    tasks: Annotated[list[Literal["identity", "gender"]], AfterValidator(_distinct)] = Field(
+        ["identity", "gender"], min_length=1
+    )
+    identities: int = Field(0, ge=0, description="people kept; 0 for all")
+    initialisations: int = Field(5, ge=1, le=50, description="readouts per trunk and task")
+    split: Literal["random", "held_out_views"] = "random"
+    share: float = Field(0.2, gt=0, lt=1, description="validation images under random")
+    held_out: list[float] = Field(
+        [-60.0, 0.0, 60.0], min_length=1, description="validation views, degrees"
+    )
+    epochs: int = Field(25, ge=1, le=10_000)
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    batch: int = Field(32, ge=1, le=10_000, description="images")
+    standardise: Literal["none", "scale", "feature"] = "scale"
+    means: Literal["imagenet", "vggface"] = "imagenet"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    vggface_file: str = Field("", description="weights of the reader's; empty: public release")
+    vggface_sha256: str = Field("", pattern="^([0-9a-f]{64})?$", description="its checksum")
+    seed: Seed = 0
+
+
+class Generalization(Chapter):
+    """Settings of ``05_generalization``."""
+
+    mask: str = Field("relevance", min_length=1, description="one of the masks of 04_masking")
+    fill: str = Field("mean", min_length=1, description="one of the fills of 04_masking")
+    axis: Literal["log10", "linear"] = Field("log10", description="of the area")
+    ends: Literal["printed", "all"] = Field("printed", description="levels in the area")
+    draws: int = Field(100, ge=1, le=100_000, description="sources drawn per bin")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of intervals, probability")
+    alpha: float = Field(0.05, gt=0, le=0.5, description="level of the tests, probability")
+    seed: Seed = 0
+
+
 #: Notebook stem -> its model, in the order of the report.
 CHAPTERS: dict[str, type[Chapter]] = {
     "01_faces": Faces,
+    "02_finetuning": Finetuning,
 }
 
 
@@ -94,12 +141,13 @@ def _allowed(field: Any) -> str:
         elif option is not kind or not isinstance(kind, types.UnionType):
             words.append(getattr(option, "__name__", str(option)))
     text = " or ".join(words)
+    listed = typing.get_origin(kind) is list
     names = {
         "ge": "at least",
         "gt": "more than",
         "le": "at most",
         "lt": "less than",
-        "min_length": "at least this many characters:",
+        "min_length": "at least this many entries:" if listed else "at least this many characters:",
         "max_length": "at most this many characters:",
     }
     for rule in field.metadata:

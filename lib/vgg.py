@@ -559,6 +559,15 @@ def choose_precision(wanted: str = "auto", cpuinfo: str | Path = "/proc/cpuinfo"
     return "bfloat16" if has_bfloat16(cpuinfo) else "float32"
 
 
+def device_name() -> str:
+    """Where TensorFlow computes: a GPU when it sees one, else the processor."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return "the processor"
+    details = tf.config.experimental.get_device_details(gpus[0])
+    return details.get("device_name", "a GPU")
+
+
 def with_precision(model: tf.keras.Model, precision: str) -> tf.keras.Model:
     """The same network computing in ``precision``; weights stay float32."""
     if precision == "float32":
@@ -573,6 +582,48 @@ def with_precision(model: tf.keras.Model, precision: str) -> tf.keras.Model:
 
 
 # --------------------------------------------------------------------------------------- features
+
+
+def make_forward(
+    trunk: Trunk, layers: Sequence[str] | None = None, precision: str = "auto"
+) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """One pass through a trunk as a function, for streams of images that are made on the way.
+
+    Parameters
+    ----------
+    trunk : Trunk
+    layers : names, optional
+        By default the last layer only.
+    precision : {"auto", "float32", "bfloat16"}
+
+    Returns
+    -------
+    function
+        Prepared images (n, size, size, 3), float32 -> activations of each layer, (n, ...), float32.
+
+    Raises
+    ------
+    InputError
+        An unknown layer.
+    """
+    precision = choose_precision(precision)
+    names = list(layers) if layers is not None else [trunk.model.layers[-1].name]
+    known = [layer.name for layer in trunk.model.layers]
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"Trunk {trunk.name} has no layer {name!r}; it has {', '.join(known)}."
+            )
+    copy = with_precision(trunk.model, precision)
+    tapped = tf.keras.Model(copy.inputs, [copy.get_layer(name).output for name in names])
+    shape = (None, *trunk.model.input_shape[1:])
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)])
+    def forward(x):
+        found = tapped(x, training=False)
+        return [tf.cast(y, tf.float32) for y in (found if len(names) > 1 else [found])]
+
+    return lambda block: [value.numpy() for value in forward(tf.constant(block))]
 
 
 def iter_features(
@@ -617,31 +668,16 @@ def iter_features(
     """
     precision = choose_precision(precision)
     names = list(layers) if layers is not None else [trunk.model.layers[-1].name]
-    known = [layer.name for layer in trunk.model.layers]
-    for name in names:
-        if name not in known:
-            raise InputError(
-                f"Trunk {trunk.name} has no layer {name!r}; it has {', '.join(known)}."
-            )
     if batch < 1:
         raise InputError(f"A batch holds at least one image, not {batch}.")
-    copy = with_precision(trunk.model, precision)
-    tapped = tf.keras.Model(copy.inputs, [copy.get_layer(name).output for name in names])
-    shape = (None, *trunk.model.input_shape[1:])
-
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)])
-    def forward(x):
-        found = tapped(x, training=False)
-        return [tf.cast(y, tf.float32) for y in (found if len(names) > 1 else [found])]
-
+    forward = make_forward(trunk, names, precision)
     starts = range(0, len(images), batch)
     title = f"{trunk.name} features, {precision}"
     for start in track(starts, title) if progress else starts:
         rows = slice(start, min(start + batch, len(images)))
         block = np.asarray(images[rows])
         block = check_prepared(block, trunk.size, start) if prepared else trunk.prepare(block)
-        found = [value.numpy() for value in forward(tf.constant(block))]
-        yield rows, dict(zip(names, found, strict=True))
+        yield rows, dict(zip(names, forward(block), strict=True))
 
 
 def check_prepared(images: np.ndarray, size: int, first: int = 0) -> np.ndarray:
@@ -772,3 +808,24 @@ def summarise_trunk(trunk: Trunk) -> pd.DataFrame:
         )
     columns = "layer kind height width channels parameters operations receptive_field jump"
     return pd.DataFrame(rows, columns=columns.split())
+
+
+def summarise_trunks(trunks: Mapping[str, Trunk]) -> pd.DataFrame:
+    """:func:`summarise_trunk` of each architecture, once for the trunks that share it.
+
+    Returns
+    -------
+    DataFrame
+        As there, with the names of the trunks in ``trunk`` as first column.
+    """
+    tables: list[tuple[list[str], pd.DataFrame]] = []
+    for name, trunk in trunks.items():
+        table = summarise_trunk(trunk)
+        same = [names for names, other in tables if other.equals(table)]
+        if same:
+            same[0].append(name)
+        else:
+            tables.append(([name], table))
+    parts = [table.assign(trunk=", ".join(names)) for names, table in tables]
+    joined = pd.concat(parts, ignore_index=True)
+    return joined[["trunk", *joined.columns.drop("trunk")]]
