@@ -2,8 +2,8 @@
 
 From logits to choices (`choices`), from choices to trial lists (`trials`), from answers to a
 checked table (`responses`), or simulated ones (`simulate`), and what they say (`statistics`,
-`mixed`, `prediction`); `printed` and `coverage` look after the paper's numbers and our own methods.
-Tables in, tables out.
+`mixed`, `prediction`, all at once in `study`); `printed` and `coverage` look after the paper's
+numbers and our own methods. Tables in, tables out; `panels` draws them.
 """
 
 from lib.humans.choices import (
@@ -16,7 +16,9 @@ from lib.humans.coverage import simulate_coverage
 from lib.humans.mixed import MixedFit, fit_mixed_model
 from lib.humans.prediction import (
     compare_dissimilarities,
+    compute_closeness,
     compute_dissimilarity,
+    compute_part_dissimilarities,
     predict_choices,
 )
 from lib.humans.printed import recompute_printed
@@ -28,7 +30,7 @@ from lib.humans.responses import (
     score_responses,
     summarise_observers,
 )
-from lib.humans.simulate import simulate_observers
+from lib.humans.simulate import log_odds_of_mean, simulate_observers
 from lib.humans.statistics import (
     chance_of_extreme,
     compute_consistency,
@@ -37,19 +39,34 @@ from lib.humans.statistics import (
     find_observers,
     summarise_identities,
 )
+from lib.humans.study import (
+    Analysis,
+    analyse_responses,
+    choose_pair,
+    compare_with_printed,
+    split_models,
+    summarise_consistency,
+    summarise_mixed,
+)
 from lib.humans.trials import make_practice, make_trials
 
 __all__ = [
+    "Analysis",
     "ExclusionRules",
     "MixedFit",
+    "analyse_responses",
     "apply_exclusions",
     "chance_of_extreme",
     "check_responses",
+    "choose_pair",
     "compare_dissimilarities",
+    "compare_with_printed",
     "compute_agreement",
     "compute_choices",
+    "compute_closeness",
     "compute_consistency",
     "compute_dissimilarity",
+    "compute_part_dissimilarities",
     "compute_power",
     "compute_preference",
     "compute_rank2",
@@ -57,6 +74,7 @@ __all__ = [
     "find_observers",
     "fit_mixed_model",
     "load_responses",
+    "log_odds_of_mean",
     "make_practice",
     "make_trials",
     "predict_choices",
@@ -64,6 +82,9 @@ __all__ = [
     "score_responses",
     "simulate_coverage",
     "simulate_observers",
+    "split_models",
+    "summarise_consistency",
     "summarise_identities",
+    "summarise_mixed",
     "summarise_observers",
 ]

@@ -42,6 +42,123 @@ def compute_dissimilarity(features, identities):
     return pd.DataFrame(1 - np.corrcoef(features), index=names, columns=names)
 
 
+def compute_part_dissimilarities(maps, groups, names, identities, *, cells=16):
+    """Dissimilarity of faces in the pattern of relevance (or of grey) within each part of the face.
+
+    Parameters
+    ----------
+    maps : float array (identity, y, x)
+        Relevance of the frontal pictures, or the pictures themselves.
+    groups : int array (identity, y, x)
+        Part at every pixel, as positions in ``names``.
+    names : sequence of str
+        Parts; one that a face does not show is left out.
+    identities : sequence of str
+    cells : int
+        The maps are averaged over a grid of so many cells along each side, so that a part that lies
+        a few pixels elsewhere still overlaps.
+
+    Returns
+    -------
+    dict
+        Part -> table of `compute_dissimilarity`, in the order of ``names``.
+
+    Raises
+    ------
+    InputError
+        Maps and parts of different shapes.
+    """
+    maps = np.asarray(maps, dtype=np.float64)
+    groups = np.asarray(groups)
+    if maps.ndim != 3 or maps.shape != groups.shape:
+        raise InputError(
+            f"The maps have shape {maps.shape} and the parts {groups.shape}; both must be "
+            "(identity, y, x)."
+        )
+    tables = {}
+    for number, name in enumerate(names):
+        here = groups == number
+        if not here.any(axis=(1, 2)).all():
+            continue
+        pattern = _pool(np.where(here, maps, 0.0), cells)
+        if np.ptp(pattern, axis=1).all():
+            tables[name] = compute_dissimilarity(pattern, identities)
+    return tables
+
+
+def _pool(maps, cells):
+    """Sums over a grid of cells, one row per map; any side length."""
+    sums = []
+    for side in maps.shape[1:]:
+        cell = np.arange(side) * min(cells, side) // side
+        sums.append(np.eye(cell[-1] + 1)[cell])
+    return np.einsum("nyx,yi,xj->nij", maps, *sums, optimize=True).reshape(len(maps), -1)
+
+
+def compute_closeness(choices, dissimilarities, *, permutations=2000, seed=0):
+    """How near a network's rank-2 choice is to the target, among all other faces.
+
+    The measure is the share of the other faces that are farther from the target than the choice
+    (ties count half): 1 if the nearest face was chosen. Faces that lie near everybody are chosen
+    more often *and* are nearer, so the level of chance is not 1/2 but what the same choices give
+    when they are dealt to other targets.
+
+    Parameters
+    ----------
+    choices : DataFrame
+        Columns ``identity`` and ``rank2``: one pretraining of
+        `lib.humans.choices.compute_choices`.
+    dissimilarities : mapping of str -> DataFrame
+        Measure -> table from `compute_dissimilarity`.
+    permutations : int
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        One row per measure: ``measure``, ``closeness`` (mean, 0 to 1), ``low``, ``high`` (95%, t
+        over identities), ``chance`` (mean over deals), ``p`` (one-sided: share of deals, this one
+        included, at least as close).
+
+    Raises
+    ------
+    InputError
+        A face without a dissimilarity, or fewer than three identities.
+    """
+    rng = np.random.default_rng(seed)
+    deals = np.array([rng.permutation(len(choices)) for _ in range(permutations)])
+    if len(choices) < 3:
+        raise InputError(f"{len(choices)} identities have no choices to compare: give 3.")
+    rows = []
+    for measure, table in dissimilarities.items():
+        absent = (set(choices["identity"]) | set(choices["rank2"])) - set(table.index)
+        if absent:
+            raise InputError(f"{measure!r} has no dissimilarity for {min(absent)!r}: compute it.")
+        distances = table.to_numpy(float, copy=True)
+        np.fill_diagonal(distances, np.nan)
+        # Rank of every face among the others, as seen from every target: 1 is the nearest.
+        ranks = stats.rankdata(distances, axis=1, nan_policy="omit")
+        near = 1 - (ranks - 1) / (len(table) - 2)
+        target = table.index.get_indexer(choices["identity"])
+        chosen = table.columns.get_indexer(choices["rank2"])
+        values = near[target, chosen]
+        dealt = np.nanmean(near[target, chosen[deals]], axis=1)
+        mean = float(values.mean())
+        half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+        rows.append(
+            {
+                "measure": measure,
+                "closeness": mean,
+                "low": mean - half,
+                "high": mean + half,
+                "chance": float(dealt.mean()),
+                "p": float((1 + np.sum(dealt >= mean - 1e-12)) / (1 + permutations)),
+            }
+        )
+    columns = ["measure", "closeness", "low", "high", "chance", "p"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def compare_dissimilarities(first, second, *, permutations=2000, seed=0):
     """Spearman correlation of two dissimilarity tables, tested by relabelling the faces (Mantel).
 
@@ -135,9 +252,14 @@ def predict_choices(scored, disagreements, dissimilarities):
         index=answered.index,
     )
     groups = pd.factorize(answered["target"])[0]
-    fit = sm.Logit(answered["prefers"], design).fit(
-        disp=0, cov_type="cluster", cov_kwds={"groups": groups}
-    )
+    try:
+        fit = sm.Logit(answered["prefers"], design).fit(
+            disp=0, cov_type="cluster", cov_kwds={"groups": groups}
+        )
+    except np.linalg.LinAlgError:
+        raise InputError(
+            "The parts cannot be told apart by these answers: use fewer parts, or more identities."
+        ) from None
     interval = fit.conf_int()
     return pd.DataFrame(
         {

@@ -1,0 +1,159 @@
+"""One study end to end, and what the networks' own choices follow: planted effects, bad input."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from lib import humans
+from lib.errors import InputError
+
+NAMES = [f"id{k:03d}" for k in range(1, 31)]
+
+
+@pytest.fixture(scope="module")
+def differ():
+    rng = np.random.default_rng(2)
+    rows = [(n, *rng.choice([m for m in NAMES if m != n], 2, replace=False)) for n in NAMES[:24]]
+    return pd.DataFrame(rows, columns=["identity", "synthface", "imagenet"])
+
+
+@pytest.fixture(scope="module")
+def analysis(differ):
+    trials = humans.make_trials(differ, 30, catch=4, seed=1)
+    answers = humans.simulate_observers(
+        trials, differ, bias=0.6, side_bias=0.5, sd_identities=0.8, seed=3
+    )
+    return humans.analyse_responses(answers, differ, splits=50)
+
+
+def test_names_of_models_are_taken_apart():
+    table = humans.split_models(["imagenet/identity/0", "my/own/identity/12"])
+    assert table["pretraining"].tolist() == ["imagenet", "my/own"]
+    assert table["task"].tolist() == ["identity", "identity"]
+    assert table["initialisation"].tolist() == [0, 12]
+    with pytest.raises(InputError, match="'imagenet-0' is not named"):
+        humans.split_models(["imagenet-0"])
+
+
+def test_the_pair_that_is_compared():
+    assert humans.choose_pair(["imagenet", "synthface", "synthface-2"]) == ("synthface", "imagenet")
+    assert humans.choose_pair(["b", "a"], ["b", "a"]) == ("b", "a")
+    assert humans.choose_pair(["imagenet"]) is None
+    for wrong in (["imagenet", "vgg"], ["imagenet"], ["imagenet", "imagenet"]):
+        with pytest.raises(InputError, match="which has imagenet, synthface: correct pair"):
+            humans.choose_pair(["imagenet", "synthface"], wrong)
+
+
+def test_all_analyses_at_once_are_those_one_by_one(analysis):
+    scored = analysis.scored
+    assert analysis.impossible == ()
+    over = analysis.preference.set_index("over")
+    for what in ("observers", "identities"):
+        one = humans.compute_preference(scored, what)
+        assert (
+            over.loc[what, ["mean", "sem", "t", "p"]].tolist()
+            == one[["mean", "sem", "t", "p"]].tolist()
+        )
+    pd.testing.assert_frame_equal(analysis.identities, humans.summarise_identities(scored))
+    planted = {"preference": 0.4, "left": 0.5, "observers": 0.0, "identities": 0.8}
+    mixed = humans.summarise_mixed(analysis.mixed, planted).set_index("effect")
+    assert mixed.columns.tolist() == ["planted", "estimate", "low", "high", "p"]
+    assert mixed.loc["left", "low"] < 0.5 < mixed.loc["left", "high"]
+    assert mixed.loc["sd of identities", "estimate"] == analysis.mixed.sd_identities
+    assert mixed.loc["sd of identities", "p"] < 0.01
+    assert "planted" not in humans.summarise_mixed(analysis.mixed)
+    table = humans.summarise_consistency(analysis.consistency).set_index("quantity")
+    assert table.loc["split-half correlation", "value"] == analysis.consistency["split_half"]
+    assert table.loc["Cochran's Q, 23 df", "against"].endswith(f"{analysis.consistency['q_p']:.3f}")
+
+
+def test_beside_the_printed_numbers_stand_those_of_this_study(analysis):
+    table = humans.compare_with_printed(analysis, 24, 30).set_index("quantity")
+    assert table.loc["of these with different rank-2"].tolist() == [95, 24]
+    # the printed values are those that recompute_printed checks
+    printed = humans.recompute_printed().set_index("quantity")["printed"]
+    assert table.loc["t", "reported"] == printed["t"]
+    assert table.loc["s.e.m. over observers, %", "reported"] == printed["s.e.m. (%)"]
+    share = analysis.scored.groupby("target")["prefers"].mean()
+    high = "highest preference of an identity for the first, %"
+    low = "highest preference of an identity for the other, %"
+    assert table.loc[high, "here"] == pytest.approx(100 * share.max())
+    assert table.loc[low, "here"] == pytest.approx(100 * (1 - share.min()))
+
+
+def test_what_cannot_be_computed_is_said_and_the_rest_goes_on(differ):
+    trials = humans.make_trials(differ, 2, catch=0)
+    answers = humans.simulate_observers(trials, differ, bias=0.5, seed=1)
+    loose = humans.ExclusionRules(max_one_side=1, min_median_rt=0)
+    small = humans.analyse_responses(answers, differ, loose)
+    assert small.consistency is None and small.mixed is not None
+    assert "needs 4; there are 2" in small.impossible[0] and len(small.impossible) == 1
+    first = differ.set_index("identity")["synthface"]
+    alike = answers.assign(object_response=answers["target"].map(first))
+    small = humans.analyse_responses(alike, differ, loose)
+    assert small.mixed is None
+    assert any("took the same network's choice" in reason for reason in small.impossible)
+    assert small.preference["mean"].tolist() == [1.0, 1.0]
+
+
+# --- what choices follow
+
+
+def test_parts_are_pooled_and_correlated_like_a_slow_loop_does():
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=(4, 10, 10))
+    groups = rng.integers(0, 3, (4, 10, 10))
+    groups[1][groups[1] == 2] = 0  # the third part is not on every face
+    found = humans.compute_part_dissimilarities(maps, groups, ["a", "b", "c"], "wxyz", cells=4)
+    assert list(found) == ["a", "b"]
+    edges = [[y for y in range(10) if y * 4 // 10 == k] for k in range(4)]
+    pattern = [
+        [
+            sum(maps[n, y, x] for y in rows for x in columns if groups[n, y, x] == 1)
+            for rows in edges
+            for columns in edges
+        ]
+        for n in range(4)
+    ]
+    for i, j in [(0, 1), (2, 3)]:
+        r = stats.pearsonr(pattern[i], pattern[j]).statistic
+        assert found["b"].iloc[i, j] == pytest.approx(1 - r)
+    with pytest.raises(InputError, match=r"both must be \(identity, y, x\)"):
+        humans.compute_part_dissimilarities(maps, groups[:3], ["a"], "wxyz")
+
+
+def test_closeness_worked_by_hand():
+    # distances from a: b 1, c 2, d 3; from b: a 1, c and d tie; from c: d is nearest
+    table = pd.DataFrame(
+        [[0, 1, 2, 3], [1, 0, 5, 5], [4, 3, 0, 2], [9, 8, 7, 0]], list("abcd"), list("abcd")
+    )
+    choices = pd.DataFrame({"identity": list("abc"), "rank2": list("bdd")})
+    found = humans.compute_closeness(choices, {"x": table}, permutations=50).iloc[0]
+    assert found["closeness"] == pytest.approx(np.mean([1, 0.25, 1]))
+    with pytest.raises(InputError, match="'x' has no dissimilarity for 'a'"):
+        humans.compute_closeness(choices, {"x": table.iloc[1:, 1:]})
+    with pytest.raises(InputError, match="2 identities"):
+        humans.compute_closeness(choices.iloc[:2], {"x": table})
+
+
+def test_choices_of_near_faces_are_found_and_popular_faces_alone_are_not():
+    rng = np.random.default_rng(7)
+    place = rng.normal(size=(30, 6))
+    near = pd.DataFrame(np.linalg.norm(place[:, None] - place, axis=2), NAMES, NAMES)
+    other = humans.compute_dissimilarity(rng.normal(size=(30, 12)), NAMES)
+    noisy = near.to_numpy() + rng.normal(0, 1, (30, 30))
+    np.fill_diagonal(noisy, np.inf)
+    choices = pd.DataFrame({"identity": NAMES, "rank2": np.array(NAMES)[noisy.argmin(axis=1)]})
+    found = humans.compute_closeness(choices, {"near": near, "other": other}).set_index("measure")
+    assert found.loc["near", "p"] < 0.001 < 0.05 < found.loc["other", "p"]
+    assert found.loc["near", "low"] > found.loc["near", "chance"]
+    # two faces near everybody, chosen for everybody: close, but no closer than dealt anew
+    hub = place.copy()
+    hub[:2] *= 0.05
+    near = pd.DataFrame(np.linalg.norm(hub[:, None] - hub, axis=2), NAMES, NAMES)
+    popular = np.where(rng.random(30) < 0.5, NAMES[0], NAMES[1])
+    popular = pd.DataFrame({"identity": NAMES[2:], "rank2": popular[2:]})
+    found = humans.compute_closeness(popular, {"near": near}).iloc[0]
+    assert found["closeness"] > 0.8 and found["chance"] > 0.8
+    assert found["p"] > 0.05
