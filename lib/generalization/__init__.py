@@ -14,6 +14,8 @@ Works on tables alone (no TensorFlow), in the order of chapter 05:
     Mixed-effects model in which faces and networks are both random.
 ``claims``
     The printed p-values recomputed, and a verdict on each printed claim.
+``study``, ``panels``
+    All of it for one pair of pretrainings, its tables in words, and its figures.
 
 Source of the design: Crawford, Margalit, Grill-Spector and Poltoratski (2020), arXiv 2006.16795.
 """
