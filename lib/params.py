@@ -109,7 +109,7 @@ class Generalization(Chapter):
     """Settings of ``05_generalization``."""
 
     mask: str = Field("relevance", min_length=1, description="one of the masks of 04_masking")
-    fill: str = Field("mean", min_length=1, description="one of the fills of 04_masking")
+    fill: str = Field("channel_mean", min_length=1, description="one of the fills of 04_masking")
     axis: Literal["log10", "linear"] = Field("log10", description="of the area")
     ends: Literal["printed", "all"] = Field("printed", description="levels in the area")
     draws: int = Field(100, ge=1, le=100_000, description="sources drawn per bin")
