@@ -14,7 +14,9 @@
 Source of the design: Crawford, Margalit, Grill-Spector and Poltoratski (2020), arXiv 2006.16795.
 """
 
-from lib.masking.fills import FILLS, Filler
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from lib.masking.masks import (
     LEVELS,
     MASKS,
@@ -27,7 +29,6 @@ from lib.masking.masks import (
     mask_pixels,
     rank_pixels,
 )
-from lib.masking.scores import BASELINES, Destinations, choose_sources, compute_scores
 from lib.masking.tables import (
     compute_chance,
     compute_own_curves,
@@ -39,6 +40,15 @@ from lib.masking.tables import (
     summarise_passes,
     summarise_rises,
 )
+
+if TYPE_CHECKING:
+    from lib.masking.fills import FILLS, Filler
+    from lib.masking.scores import BASELINES, Destinations, choose_sources, compute_scores
+
+#: What needs a network is imported when it is asked for: the statistics read the scores without
+#: TensorFlow.
+_LATER = {"FILLS": "fills", "Filler": "fills", "BASELINES": "scores", "Destinations": "scores"}
+_LATER |= {"choose_sources": "scores", "compute_scores": "scores"}
 
 __all__ = [
     "BASELINES",
@@ -67,3 +77,9 @@ __all__ = [
     "summarise_passes",
     "summarise_rises",
 ]
+
+
+def __getattr__(name: str):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
