@@ -58,6 +58,7 @@ def weights(chapter):
 # made until it is replaced; by itself the engine deletes outputs before it starts a job.
 RUN_NOTEBOOK = (
     "python -m lib.runner {params.stem} --parameters {params.settings:q} --outputs {output:q}"
+    " --inputs {input:q} --state {params:q}"
 )
 
 

@@ -27,7 +27,7 @@ import yaml
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from lib import params, progress, store
+from lib import params, progress, reuse, store
 from lib.errors import InputError
 
 #: Names the lock file that the command which started the workflow holds for as long as it lives.
@@ -144,7 +144,13 @@ def _remember(chapter: str, run: str, durations: list[float]) -> None:
         temporary.write_text(json.dumps(timings), encoding="utf-8")
 
 
-def execute(chapter: str, values: dict[str, Any], outputs: Sequence[str] = ()) -> Path:
+def execute(
+    chapter: str,
+    values: dict[str, Any],
+    outputs: Sequence[str] = (),
+    inputs: Sequence[str] = (),
+    state: Sequence[str] = (),
+) -> Path:
     """Execute a chapter's notebook and publish its executed copy.
 
     Parameters
@@ -156,6 +162,8 @@ def execute(chapter: str, values: dict[str, Any], outputs: Sequence[str] = ()) -
     outputs : sequence of str
         Files the notebook has to make, relative to the repository; their digests are noted, so
         that the next run sees what was deleted or changed since.
+    inputs, state : sequence of str
+        What it depends on, see :func:`lib.reuse.make_record`.
 
     Returns
     -------
@@ -181,6 +189,11 @@ def execute(chapter: str, values: dict[str, Any], outputs: Sequence[str] = ()) -
         raise InputError(
             f"Cannot write to {folder}: {error.strerror}; free space or make it writable."
         ) from None
+    runs = os.environ.get(reuse.VARIABLE, "").split(os.pathsep)
+    other = reuse.take_over(settings, chapter, outputs, inputs, state, runs)
+    if other:
+        print(f"{chapter}: the same as in the run {other!r}, taken from there", flush=True)
+        return output
     expected = _expected(chapter, settings.run)
     took = f", took {_clock(sum(expected))} last time" if expected else ""
     print(f"{chapter}: running in {os.path.relpath(folder, store.ROOT)}{took}", flush=True)
@@ -234,10 +247,7 @@ def execute(chapter: str, values: dict[str, Any], outputs: Sequence[str] = ()) -
     absent = [name for name in outputs if not (store.ROOT / name).is_file()]
     if absent:
         raise InputError(f"{chapter} ended without writing {', '.join(absent)}; mend the notebook.")
-    record = {
-        "settings": settings.model_dump(mode="json"),
-        "outputs": {name: store.sha256(store.ROOT / name) for name in outputs},
-    }
+    record = reuse.make_record(settings, outputs, inputs, state)
     with store.atomic_path(params.record_path(chapter, settings.run)) as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
     _remember(chapter, settings.run, display.durations)
@@ -251,13 +261,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("chapter", help="notebook stem, e.g. 01_faces")
     parser.add_argument("--parameters", default="{}", help="YAML mapping of name to value")
     parser.add_argument("--outputs", nargs="*", default=[], help="files the notebook has to make")
+    parser.add_argument("--inputs", nargs="*", default=[], help="files the chapter depends on")
+    parser.add_argument("--state", nargs="*", default=[], help="digests of what else it depends on")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         values = yaml.safe_load(given.parameters)
         if not isinstance(values, dict):
             raise InputError("--parameters must be a YAML mapping, e.g. '{size: 112}'.")
-        execute(given.chapter, values, given.outputs)
+        # the engine hands over all parameters of its rule, settings included
+        state = [word for word in given.state if word not in (given.chapter, given.parameters)]
+        execute(given.chapter, values, given.outputs, given.inputs, state)
     except InputError as error:
         # To stdout: stderr belongs to the engine's log.
         print(f"\n{error}", flush=True)
