@@ -13,8 +13,7 @@ sys.path.insert(0, str(ROOT))
 
 from lib import figures  # noqa: E402
 from lib.faces.dataset import load_faces  # noqa: E402
-from lib.faces.labels import colour_labels  # noqa: E402
-from lib.faces.study import load_labels  # noqa: E402
+from lib.faces.labels import colour_labels, load_labels  # noqa: E402
 from lib.store import atomic_path  # noqa: E402
 
 IDENTITIES = ("id002", "id005", "id010")

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from lib.errors import InputError  # noqa: E402
-from lib.faces.dictionary import render_dictionary  # noqa: E402
+from lib.faces.design import render_dictionary  # noqa: E402
 from lib.faces.generate import render_examples  # noqa: E402
 from lib.faces.study import render_study  # noqa: E402
 

@@ -75,10 +75,12 @@ def test_a_module_that_is_not_python_is_named_with_its_line(tmp_path):
         dependencies.modules_of(start, tmp_path)
 
 
-def test_the_first_chapter_depends_on_the_reader_and_not_on_the_runner(root):
+def test_the_first_chapter_depends_on_the_reader_and_not_on_runner_or_renderer(root):
     found = dependencies.modules_of(root / "notebooks" / "01_faces.ipynb")
-    assert "lib/faces/dataset.py" in found
+    assert {"lib/faces/dataset.py", "lib/faces/dictionary.py"} <= set(found)
     assert "lib/runner.py" not in found
+    renderer = {f"lib/faces/{name}.py" for name in ("render", "head", "hair", "scenes", "study")}
+    assert not renderer & set(found), "faces that are read need no renderer"
 
 
 def test_book_sources_are_prose_and_not_what_a_run_makes(root):

@@ -7,17 +7,11 @@ import pandas as pd
 import pytest
 
 from lib.errors import InputError
-from lib.faces.concepts import CONCEPTS, NON_LOCAL, ExactMasks, concept_ellipse
-from lib.faces.dictionary import (
-    FACTORS,
-    load_dictionary,
-    plackett_burman,
-    plan_dictionary,
-    render_dictionary,
-    summarise_balance,
-    summarise_concepts,
-)
+from lib.faces.concepts import CONCEPTS, NON_LOCAL, concept_ellipse
+from lib.faces.design import FACTORS, plackett_burman, plan_dictionary, render_dictionary
+from lib.faces.dictionary import load_dictionary, summarise_balance, summarise_concepts
 from lib.faces.ellipse import ellipse_mask
+from lib.faces.exact import ExactMasks
 from lib.faces.landmarks import find_landmarks
 from lib.faces.scenes import DICTIONARY_SEEDS
 from lib.faces.setfolder import check_sums

@@ -47,6 +47,16 @@ def test_area_of_the_mask_is_that_of_the_ellipse():
     )
 
 
+@pytest.mark.parametrize("shift", [(0, 0), (-25, 3), (20, -30), (30, 40), (-90, 0), (0, 300)])
+def test_only_a_box_is_looked_at_and_the_mask_is_that_of_every_pixel(shift):
+    points = POINTS + shift
+    centre, semi_axes, axes = compute_ellipse(points)
+    y, x = np.indices((48, 64)) + 0.5
+    along = np.stack([x - centre[0], y - centre[1]], axis=-1) @ axes.T
+    every = ((along / semi_axes) ** 2).sum(axis=-1) <= 1
+    np.testing.assert_array_equal(ellipse_mask(points, (48, 64)), every)
+
+
 def test_collinear_points_give_a_thin_mask_along_their_line():
     points = np.stack([np.linspace(10, 30, 5), np.full(5, 12.5)], axis=1)
     mask = ellipse_mask(points, (25, 40))

@@ -11,19 +11,19 @@ from lib.faces.concepts import (
     ACTION_UNITS,
     CONCEPTS,
     EXPRESSIONS,
-    ExactMasks,
-    action_unit_field,
     concept_ellipse,
     concepts_of_region,
     expression_weights,
     get_concept,
 )
 from lib.faces.ellipse import ellipse_mask
+from lib.faces.exact import ExactMasks, action_unit_field
 from lib.faces.hair import brow_paint
 from lib.faces.head import build_head, expression_targets
+from lib.faces.ibug import MIRROR
 from lib.faces.identity import average_identity, sample_identity
 from lib.faces.labels import PARTS
-from lib.faces.landmarks import MIRROR, find_landmarks, landmark_positions, landmark_vertices
+from lib.faces.landmarks import find_landmarks, landmark_positions, landmark_vertices
 from lib.faces.mesh import load_mesh
 from lib.faces.render import render_head
 from lib.faces.styles import BROWS

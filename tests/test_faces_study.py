@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,12 @@ import pytest
 
 from lib.errors import InputError
 from lib.faces.dataset import load_faces
-from lib.faces.labels import PARTS
+from lib.faces.labels import PARTS, load_labels
 from lib.faces.setfolder import check_sums
 from lib.faces.study import (
     JITTER,
     VIEWPOINTS,
     StudySettings,
-    load_labels,
     render_study,
     study_scene,
     study_views,
@@ -79,6 +79,17 @@ def test_files_fit_together(study):
     nose = [np.argwhere(label == PARTS["nose"])[:, 1].mean() for label in labels[:3]]
     assert nose[0] < 8 < nose[1] < 18 < nose[2]
     assert check_sums(study.root) == 2 + 1 + 2 * 6
+
+
+def test_a_label_file_is_found_whichever_way_its_accents_are_encoded(study, tmp_path):
+    composed, decomposed = "Zoë.png", unicodedata.normalize("NFD", "Zoë.png")
+    assert composed != decomposed
+    row = study.table.iloc[0]
+    (tmp_path / "a.webp").write_bytes((study.root / row["path"]).read_bytes())
+    (tmp_path / decomposed).write_bytes((study.root / row["label_path"]).read_bytes())
+    rows = f"path,identity,label_path\na.webp,anna,{composed}\n"
+    (tmp_path / "manifest.csv").write_text(rows, encoding="utf-8")
+    np.testing.assert_array_equal(load_labels(load_faces(tmp_path)), load_labels(study, [0]))
 
 
 def test_the_pictures_are_lossless(study):

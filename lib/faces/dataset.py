@@ -20,7 +20,6 @@ import csv
 import difflib
 import io
 import re
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -31,7 +30,9 @@ from lib.errors import InputError
 from lib.faces.imagefile import (
     MAX_PIXELS,
     SUFFIXES,
+    find_file,
     fit_square,
+    nfc,
     open_image,
     to_array,
 )
@@ -200,7 +201,7 @@ class FaceSet:
 
     def _read(self, row, size, colour):
         name = self.table["path"].iloc[row]
-        image, _ = open_image(_find(self.root, name), max_pixels=np.inf, name=name)
+        image, _ = open_image(find_file(self.root, name), max_pixels=np.inf, name=name)
         stored = tuple(self.table[["height", "width"]].iloc[row])
         if (image.height, image.width) != stored:
             raise InputError(
@@ -304,7 +305,7 @@ def _scan_folder(root):
                 continue
             _check_utf8(name, root)
             _check_inside(root, path, f"'{name}' in {root}")
-            records.append((name, _nfc(entry.name), None, _viewpoint_of_name(name)))
+            records.append((name, nfc(entry.name), None, _viewpoint_of_name(name)))
     if loose:
         raise InputError(
             f"{root} holds images that belong to no identity, such as '{_show(loose[0])}': "
@@ -343,7 +344,7 @@ def _read_manifest(path, attributes):
                 f"{where}, line {lines[blank[0]]}: the {column} is empty: fill it in or remove "
                 "the row."
             )
-    table["identity"] = table["identity"].map(_nfc)
+    table["identity"] = table["identity"].map(nfc)
     table["path"] = [
         _clean_path(text, f"{where}, line {line}")
         for text, line in zip(table["path"], lines, strict=True)
@@ -488,7 +489,7 @@ def _check_companion(root, text, where):
         return text
     name = _clean_path(text, where)
     try:
-        found = _find(root, name)
+        found = find_file(root, name)
         found.exists()  # raises where the system cannot even look for such a name
     except OSError as error:
         raise InputError(_unreachable(where, name, error)) from None
@@ -517,7 +518,7 @@ def _check_duplicate_rows(paths, lines, where):
     seen = {}
     for path, line in zip(paths, lines, strict=True):
         # one name, however its accents are encoded: on some disks both spell the same file
-        name = _nfc(path)
+        name = nfc(path)
         if name in seen:
             raise InputError(
                 f"{where} lists '{_show(path)}' twice, in lines {seen[name]} and {line}: "
@@ -530,7 +531,7 @@ def _check_files(root, paths, lines, where):
     missing = []
     for path, line in zip(paths, lines, strict=True):
         try:
-            found = _find(root, path)
+            found = find_file(root, path)
             is_file = found.is_file()
         except OSError as error:
             raise InputError(_unreachable(f"{where}, line {line}", path, error)) from None
@@ -545,24 +546,6 @@ def _check_files(root, paths, lines, where):
             f"{where}, line {line}: the file '{path}' is not in {root}{more}: "
             "add it or remove the row."
         )
-
-
-def _find(root, name):
-    """The file of that name, whichever way its accents are encoded on this disk."""
-    path = root / name
-    if name.isascii() or path.exists():
-        return path
-    path = root
-    for part in PurePosixPath(name).parts:
-        here = path / part
-        if not here.exists() and path.is_dir():
-            here = next((e for e in sorted(path.iterdir()) if _nfc(e.name) == _nfc(part)), here)
-        path = here
-    return path
-
-
-def _nfc(text):
-    return unicodedata.normalize("NFC", text)
 
 
 def _check_gender(text, where):
@@ -620,17 +603,17 @@ def _load_landmarks(path, names):
     table = pd.DataFrame([cells for _, cells in rows], columns=header, dtype="str")
     if "path" not in table:
         raise InputError(f"{where} has no column 'path': add one naming each image.")
-    position = {_nfc(name): k for k, name in enumerate(names)}
+    position = {nfc(name): k for k, name in enumerate(names)}
     table["path"] = [
         _clean_path(text, f"{where}, line {line}")
         for text, line in zip(table["path"], lines, strict=True)
     ]
     for name, line in zip(table["path"], lines, strict=True):
-        if _nfc(name) not in position:
+        if nfc(name) not in position:
             raise InputError(
                 f"{where}, line {line}: '{name}' is not in the manifest: remove the row."
             )
-    where_to = table["path"].map(_nfc).map(position).to_numpy(int)
+    where_to = table["path"].map(nfc).map(position).to_numpy(int)
     if {"point", "x", "y", "visible"} <= set(table):
         values = _floats(table[["point", "x", "y", "visible"]], lines, where)
         number = values[:, 0].astype(int)
@@ -686,7 +669,7 @@ def _inspect(table, root, max_pixels):
     wanted = table["sha256"] if "sha256" in table else [""] * len(table)
     rows = zip(table["path"], wanted, strict=True)
     for name, digest in track(rows, "checking images", len(table)):
-        path = _find(root, name)
+        path = find_file(root, name)
         image, mode = open_image(path, max_pixels=max_pixels, name=name)
         actual = sha256(path)
         if digest and digest.lower() != actual:

@@ -83,12 +83,19 @@ def ellipse_mask(points, shape, *, level=LEVEL, min_sd=MIN_SD):
     ndarray of bool (height, width)
     """
     centre, semi_axes, axes = compute_ellipse(points, level=level, min_sd=min_sd)
-    y, x = np.indices(shape) + 0.5
-    along = np.stack([x - centre[0], y - centre[1]], axis=-1) @ axes.T
-    return ((along / semi_axes) ** 2).sum(axis=-1) <= 1
+    # Half the width and height of the box around the ellipse; only the pixels in it are looked at.
+    reach = np.hypot(*(semi_axes[:, None] * axes))
+    low, high = np.floor(centre - reach).astype(int), np.ceil(centre + reach).astype(int)
+    columns, rows = (slice(max(a, 0), max(b, 0)) for a, b in zip(low, high, strict=True))
+    mask = np.zeros(shape, bool)
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    x, y = x[:, columns] + 0.5 - centre[0], y[rows] + 0.5 - centre[1]
+    along = ((x * u + y * v) / length for (u, v), length in zip(axes, semi_axes, strict=True))
+    mask[rows, columns] = sum(distance**2 for distance in along) <= 1
+    return mask
 
 
 def intersection_over_union(first, second):
     """Overlap of two masks, 0 to 1; NaN where both are empty."""
-    union = np.logical_or(first, second).sum()
-    return np.logical_and(first, second).sum() / union if union else np.nan
+    union = np.count_nonzero(np.logical_or(first, second))
+    return np.count_nonzero(np.logical_and(first, second)) / union if union else np.nan

@@ -1,9 +1,10 @@
 """One image file, read defensively: what a reader's folder may hold, turned into 8-bit arrays."""
 
 import struct
+import unicodedata
 import warnings
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -158,3 +159,53 @@ def to_array(image, size=None, colour=False):
         box = (left / scale, top / scale, (left + size) / scale, (top + size) / scale)
         image = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
     return np.array(image, dtype=np.uint8)
+
+
+def read_numbers(root, name):
+    """Read a picture whose pixels are numbers (labels, codes).
+
+    Parameters
+    ----------
+    root : Path
+    name : str
+        Path inside it.
+
+    Returns
+    -------
+    ndarray (y, x) of uint8 or uint16
+
+    Raises
+    ------
+    InputError
+        The file is missing, leads out of the folder, or is no picture of numbers.
+    """
+    path = find_file(root, str(name))
+    if not path.resolve().is_relative_to(root.resolve()) or not path.is_file():
+        raise InputError(f"the label picture '{name}' is not in {root}: restore it.")
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            if image.mode in ("P", "L", "I;16"):
+                return np.array(image)
+            mode = image.mode
+    except (OSError, SyntaxError, ValueError):
+        raise InputError(f"'{name}' cannot be read as a label picture: restore it.") from None
+    raise InputError(f"'{name}' is no label picture: its pixels are {mode}, not whole numbers.")
+
+
+def nfc(text):
+    """A name with its accents composed: on some disks both spellings are the same file."""
+    return unicodedata.normalize("NFC", text)
+
+
+def find_file(root, name):
+    """The file of that name, whichever way its accents are encoded on this disk."""
+    path = root / name
+    if name.isascii() or path.exists():
+        return path
+    path = root
+    for part in PurePosixPath(name).parts:
+        here = path / part
+        if not here.exists() and path.is_dir():
+            here = next((e for e in sorted(path.iterdir()) if nfc(e.name) == nfc(part)), here)
+        path = here
+    return path

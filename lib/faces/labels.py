@@ -1,6 +1,9 @@
-"""Names of the parts that label pictures carry."""
+"""Part labels: which part of the face each pixel of a rendered image shows."""
 
 import numpy as np
+
+from lib.errors import InputError
+from lib.faces.imagefile import read_numbers
 
 PARTS = {
     "background": 0,
@@ -37,3 +40,41 @@ PALETTE = np.array(
 def colour_labels(labels):
     """A colour picture (y, x, 3) uint8 of a label picture (y, x)."""
     return PALETTE[labels]
+
+
+def has_labels(faces):
+    """Whether a set came with part labels, as rendered sets do."""
+    return "label_path" in faces.table
+
+
+def load_labels(faces, index=None, size=None):
+    """Part labels of the images of a rendered set.
+
+    Parameters
+    ----------
+    faces : FaceSet
+        With a column ``label_path``.
+    index : int array, boolean array or slice, optional
+        Rows of the table, by position; default all.
+    size : int, optional
+        Side in pixels to bring the labels to (nearest pixel); None: as stored.
+
+    Returns
+    -------
+    ndarray (n, y, x) of uint8
+        Values of `PARTS`.
+
+    Raises
+    ------
+    InputError
+        The set carries no labels, or a label file is missing or leads out of the folder.
+    """
+    if not has_labels(faces):
+        raise InputError(f"{faces.root} has no part labels: its manifest lacks 'label_path'.")
+    names = faces.table["label_path"]
+    names = names if index is None else names.iloc[index]
+    labels = np.stack([read_numbers(faces.root, name) for name in names])
+    if size is None:
+        return labels
+    y, x = (((np.arange(size) + 0.5) * side / size).astype(int) for side in labels.shape[1:])
+    return labels[:, y[:, None], x]

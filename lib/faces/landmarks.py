@@ -4,11 +4,7 @@ Each landmark is one vertex of the mesh, found by its canonical coordinates (`CA
 on the average head), so that it follows every morph and expression. Eyebrows are painted and not
 modelled: their ten points follow the shape of the person's own brows.
 
-Numbering, 0 to 67, "right" and "left" being the subject's, right first: 0-16 jaw from ear to ear
-over the chin (8), 17-21 right brow from its outer end, 22-26 left brow from its inner end, 27-30
-bridge of the nose down to the tip, 31-35 base of the nose, 36-41 right eye and 42-47 left eye
-(clockwise in the image from the corner on the image's left), 48-59 outer and 60-67 inner outline of
-the lips (clockwise from the corner on the image's left).
+Their numbering is that of `lib.faces.ibug`.
 """
 
 import functools
@@ -17,19 +13,9 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from lib.faces.hair import brow_paint
+from lib.faces.ibug import COUNT, MIRROR
 from lib.faces.mesh import load_mesh
 from lib.faces.styles import get_brow
-
-COUNT = 68
-
-#: Twin of each landmark on the other side of the face.
-MIRROR = np.array(
-    [
-        *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, *range(35, 30, -1),
-        45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
-        *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65,
-    ]
-)  # fmt: skip
 
 # Canonical x, y, z in decimetres of the landmarks in the middle and on the subject's left.
 _LEFT = {

@@ -6,8 +6,7 @@ import numpy as np
 from lib import figures
 from lib.faces.concepts import CONCEPTS, REGIONS
 from lib.faces.ellipse import LEVEL
-from lib.faces.labels import PARTS, colour_labels
-from lib.faces.study import load_labels
+from lib.faces.labels import PARTS, colour_labels, load_labels
 
 #: Region of the face -> colour, for the concepts.
 REGION_HUES = dict(zip(REGIONS, ("blue", "orange", "green", "vermilion", "purple"), strict=True))

@@ -132,37 +132,6 @@ def save_codes(codes, path):
     Image.fromarray(codes.astype(np.uint16)).save(path, format="PNG", optimize=True)
 
 
-def read_numbers(root, name):
-    """Read a picture whose pixels are numbers (labels, codes).
-
-    Parameters
-    ----------
-    root : Path
-    name : str
-        Path inside it.
-
-    Returns
-    -------
-    ndarray (y, x) of uint8 or uint16
-
-    Raises
-    ------
-    InputError
-        The file is missing, leads out of the folder, or is no picture of numbers.
-    """
-    path = root / str(name)
-    if not path.resolve().is_relative_to(root.resolve()) or not path.is_file():
-        raise InputError(f"the label picture '{name}' is not in {root}: restore it.")
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            if image.mode in ("P", "L", "I;16"):
-                return np.array(image)
-            mode = image.mode
-    except (OSError, SyntaxError, ValueError):
-        raise InputError(f"'{name}' cannot be read as a label picture: restore it.") from None
-    raise InputError(f"'{name}' is no label picture: its pixels are {mode}, not whole numbers.")
-
-
 def save_table(table, path):
     """Write a DataFrame as CSV."""
     with atomic_path(path) as temporary:

@@ -31,7 +31,6 @@ from lib.faces.setfolder import (
     has_part,
     landmark_table,
     load_part,
-    read_numbers,
     save_image,
     save_labels,
     save_part,
@@ -145,44 +144,6 @@ def study_views(k, plan=None):
             )
         )
     return views
-
-
-def has_labels(faces):
-    """Whether a set came with part labels, as rendered sets do."""
-    return "label_path" in faces.table
-
-
-def load_labels(faces, index=None, size=None):
-    """Part labels of the images of a rendered set.
-
-    Parameters
-    ----------
-    faces : FaceSet
-        With a column ``label_path``.
-    index : int array, boolean array or slice, optional
-        Rows of the table, by position; default all.
-    size : int, optional
-        Side in pixels to bring the labels to (nearest pixel); None: as stored.
-
-    Returns
-    -------
-    ndarray (n, y, x) of uint8
-        Values of `lib.faces.labels.PARTS`.
-
-    Raises
-    ------
-    InputError
-        The set carries no labels, or a label file is missing or leads out of the folder.
-    """
-    if not has_labels(faces):
-        raise InputError(f"{faces.root} has no part labels: its manifest lacks 'label_path'.")
-    names = faces.table["label_path"]
-    names = names if index is None else names.iloc[index]
-    labels = np.stack([read_numbers(faces.root, name) for name in names])
-    if size is None:
-        return labels
-    y, x = (((np.arange(size) + 0.5) * side / size).astype(int) for side in labels.shape[1:])
-    return labels[:, y[:, None], x]
 
 
 # --- rendering
