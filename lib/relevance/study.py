@@ -1,0 +1,258 @@
+"""Maps of every model of a run for the same faces, and what can be said of them at once.
+
+A model is a readout on a trunk; its name is ``<pretraining>/<task>/<instance>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from lib.errors import InputError
+from lib.faces.dataset import FaceSet
+from lib.network import Readout
+from lib.relevance.composites import Composite
+from lib.relevance.compute import Target, choose_precision, compute_relevance
+from lib.vgg import Trunk
+
+TARGETS = ("true", "predicted", "rank_2")
+#: Dimensions of the stored maps.
+DIMENSIONS = ("model", "identity", "y", "x")
+
+
+def list_models(readouts: Mapping[str, Sequence[Readout]]) -> pd.DataFrame:
+    """All models, pretraining by pretraining.
+
+    Parameters
+    ----------
+    readouts : mapping
+        Pretraining -> readouts named ``<task>-<instance>``.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``model``, ``pretraining``, ``task``, ``instance``.
+    """
+    rows = []
+    for pretraining, some in readouts.items():
+        for readout in some:
+            task, _, instance = readout.name.rpartition("-")
+            rows.append((f"{pretraining}/{task}/{instance}", pretraining, task, int(instance)))
+    return pd.DataFrame(rows, columns=["model", "pretraining", "task", "instance"])
+
+
+def true_classes(faces: FaceSet, rows: np.ndarray, task: str) -> np.ndarray:
+    """Class of some images in a task: its place among the sorted values of the column ``task``.
+
+    Parameters
+    ----------
+    faces : FaceSet
+        All faces that the readouts were trained on.
+    rows : ndarray of int
+        Rows of its table.
+    task : str
+        ``identity``, ``gender``, ...
+
+    Returns
+    -------
+    ndarray, (rows,), int
+
+    Raises
+    ------
+    InputError
+        The faces do not say it, or not of every image.
+    """
+    values = faces.table[task] if task in faces.table else pd.Series(dtype=object)
+    codes = pd.Categorical(values).codes.astype(int)
+    if not len(codes) or (codes[rows] < 0).any():
+        raise InputError(
+            f"The faces do not say the {task} of every image, so there is no true class; add it to "
+            'the manifest, or use SET="target=predicted".'
+        )
+    return codes[rows]
+
+
+def choose_targets(
+    faces: FaceSet, rows: np.ndarray, tasks: Sequence[str], target: str
+) -> dict[str, Target]:
+    """What is explained, for each task: the true classes, ``"predicted"`` or ``"rank_2"``.
+
+    Raises
+    ------
+    InputError
+        An unknown target, or as :func:`true_classes`.
+    """
+    if target not in TARGETS:
+        raise InputError(f"There is no target {target!r}; use {', '.join(TARGETS)}.")
+    if target == "true":
+        return {task: true_classes(faces, rows, task) for task in tasks}
+    return dict.fromkeys(tasks, target)
+
+
+def compute_maps(
+    trunks: Mapping[str, Trunk],
+    readouts: Mapping[str, Sequence[Readout]],
+    images: np.ndarray,
+    targets: Mapping[str, Target],
+    names: Sequence[str],
+    composite: str | Composite = "a_flat",
+    *,
+    engine: str = "shared",
+    precision: str = "auto",
+    progress: bool = True,
+) -> xr.Dataset:
+    """Raw relevance maps of all models for all images.
+
+    One array holds them all (20 models, 101 faces, 224 pixels: 405 MB); what else is in memory
+    belongs to a few images at a time.
+
+    Parameters
+    ----------
+    trunks, readouts : mapping
+        By pretraining.
+    images : ndarray of uint8, (image, y, x) or (image, y, x, 3)
+    targets : mapping
+        Task -> target, see :func:`choose_targets`.
+    names : sequence of str
+        Identity of each image.
+    composite, engine, precision
+        See :func:`lib.relevance.compute_relevance`.
+    progress : bool
+
+    Returns
+    -------
+    Dataset
+        ``relevance`` (model, identity, y, x) float32, not normalised, summed over the channels;
+        zero everywhere where a target gets no relevance. ``target`` (model, identity) int, the
+        class explained; ``score`` (model, identity), its logit. Coordinates ``model``,
+        ``pretraining``, ``task``, ``instance``, ``identity``.
+    """
+    models = list_models(readouts)
+    shape = (len(models), len(images))
+    side = next(iter(trunks.values())).size
+    relevance = np.zeros((*shape, side, side), np.float32)
+    target, score = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    first = 0
+    for pretraining, some in readouts.items():
+        mine = slice(first, first + len(some))
+        stream = compute_relevance(
+            trunks[pretraining],
+            some,
+            images,
+            [targets[readout.name.rpartition("-")[0]] for readout in some],
+            composite,
+            engine=engine,
+            precision=precision,
+            on_zero="keep",
+            progress=progress,
+        )
+        for batch in stream:
+            relevance[mine, batch.rows] = np.moveaxis(batch.relevance, 0, 1)
+            target[mine, batch.rows] = batch.target.T
+            score[mine, batch.rows] = batch.score.T
+        first += len(some)
+    return xr.Dataset(
+        {
+            "relevance": (DIMENSIONS, relevance),
+            "target": (DIMENSIONS[:2], target),
+            "score": (DIMENSIONS[:2], score),
+        },
+        {
+            **{c: ("model", models[c].to_numpy()) for c in models},
+            "identity": list(names),
+        },
+    )
+
+
+def models_of(maps: xr.Dataset) -> pd.DataFrame:
+    """The table of :func:`list_models` from the coordinates of stored maps."""
+    return pd.DataFrame(
+        {c: maps[c].to_numpy() for c in ("model", "pretraining", "task", "instance")}
+    )
+
+
+def summarise_conservation(maps: xr.Dataset) -> pd.DataFrame:
+    """How much of the score arrives at the pixels, by condition.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``pretraining``, ``task``, ``maps``, ``zero`` (maps without any relevance), and of
+        the sum of a map over its score ``median``, ``low``, ``high`` (5th and 95th percentile);
+        scores of 0 are left out.
+    """
+    total = maps["relevance"].sum(("y", "x"), dtype=np.float64).to_numpy()
+    zero = ~maps["relevance"].any(("y", "x")).to_numpy()
+    score = maps["score"].to_numpy()
+    kept = total / np.where(score == 0, np.nan, score)
+    rows = []
+    for (pretraining, task), some in models_of(maps).groupby(["pretraining", "task"], sort=False):
+        values = kept[some.index]
+        values = values[np.isfinite(values)]
+        low, median, high = np.percentile(values, [5, 50, 95]) if values.size else [np.nan] * 3
+        count = zero[some.index].sum()
+        rows.append((pretraining, task, zero[some.index].size, count, median, low, high))
+    columns = ["pretraining", "task", "maps", "zero", "median", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def compare_engines(
+    trunk: Trunk,
+    readout: Readout,
+    images: np.ndarray,
+    target: Target,
+    composites: Sequence[str],
+    precision: str = "auto",
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """The shared engine against iNNvestigate on real maps.
+
+    Parameters
+    ----------
+    trunk, readout, images, target
+        A model, a few faces and what is explained.
+    composites : sequence of str
+        That iNNvestigate has.
+    precision : {"auto", "float32", "mixed"}
+        What the run uses; float32 is compared in any case.
+
+    Returns
+    -------
+    table : DataFrame
+        Columns ``composite``, ``precision``, ``maps``, and the worst over the maps of
+        ``largest`` (largest difference over largest |R|), ``r`` (Pearson) and ``top`` (share of
+        the tenth of the pixels with the largest |R| that is the same).
+    maps : dict
+        ``innvestigate``, ``shared`` -> (image, y, x), float32, of the first composite.
+    """
+    modes = dict.fromkeys(["float32", choose_precision(precision)])
+    rows, shown = [], {}
+    for composite in composites:
+        theirs = _maps(trunk, readout, images, target, composite, engine="innvestigate")
+        for mode in modes:
+            ours = _maps(trunk, readout, images, target, composite, precision=mode)
+            if not shown:
+                shown = {"innvestigate": theirs, "shared": ours}
+            flat = [m.reshape(len(m), -1).astype(np.float64) for m in (ours, theirs)]
+            largest = np.abs(flat[0] - flat[1]).max(1) / np.abs(flat[1]).max(1)
+            r = [np.corrcoef(a, b)[0, 1] for a, b in zip(*flat, strict=True)]
+            top = [_common(a, b) for a, b in zip(*flat, strict=True)]
+            rows.append((composite, mode, len(ours), largest.max(), min(r), min(top)))
+    columns = ["composite", "precision", "maps", "largest", "r", "top"]
+    return pd.DataFrame(rows, columns=columns), shown
+
+
+def _maps(trunk, readout, images, target, composite, **settings) -> np.ndarray:
+    stream = compute_relevance(
+        trunk, [readout], images, target, composite, progress=False, **settings
+    )
+    return np.concatenate([batch.relevance[:, 0] for batch in stream])
+
+
+def _common(a: np.ndarray, b: np.ndarray) -> float:
+    """Share of the tenth of the pixels on top of one map that is on top of the other."""
+    count = max(1, a.size // 10)
+    top = [set(np.argsort(-np.abs(m), kind="stable")[:count]) for m in (a, b)]
+    return len(top[0] & top[1]) / count
