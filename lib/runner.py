@@ -198,9 +198,9 @@ def execute(
     took = f", took {_clock(sum(expected))} last time" if expected else ""
     print(f"{chapter}: running in {os.path.relpath(folder, store.ROOT)}{took}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        state = Path(scratch) / "progress.json"
-        os.environ[progress.VARIABLE] = str(state)
-        display = Display(chapter, state, expected)
+        bar = Path(scratch) / "progress.json"
+        os.environ[progress.VARIABLE] = str(bar)
+        display = Display(chapter, bar, expected)
 
         class Engine(NBClientEngine):
             """Papermill's own engine, telling the display which cell starts."""
