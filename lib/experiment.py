@@ -216,6 +216,12 @@ def write_experiment(
     return folder / "index.html"
 
 
+def remove_experiment(folder):
+    """Remove a page that `write_experiment` made, if there is one; anything else stays."""
+    if (Path(folder) / _MARK).is_file():
+        shutil.rmtree(folder)
+
+
 def _check_trials(trials, practice, faces):
     """Names of the faces that occur, in the order of ``faces``."""
     needed = {"observer", "trial", "condition", "target", "left", "right"}

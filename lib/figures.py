@@ -7,6 +7,7 @@ an array on given axes and compute nothing.
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -159,15 +160,22 @@ class Table:
     table : DataFrame
     decimals : int
         Decimals of floating-point columns; rounding is what lets two machines agree to the letter.
+    caption : str
+        A line above the table, where what it holds depends on the run.
     """
 
-    def __init__(self, table: pd.DataFrame, decimals: int = 2):
-        self.table, self.format = table, f"{{:.{decimals}f}}".format
+    def __init__(self, table: pd.DataFrame, decimals: int = 2, caption: str = ""):
+        self.table, self.format, self.caption = table, f"{{:.{decimals}f}}".format, caption
 
     def __repr__(self) -> str:
-        return self.table.to_string(index=False, float_format=self.format, na_rep="")
+        text = self.table.to_string(index=False, float_format=self.format, na_rep="")
+        return f"{self.caption}\n{text}" if self.caption else text
 
     def _repr_html_(self) -> str:
-        return self.table.to_html(
+        text = self.table.to_html(
             index=False, border=0, float_format=self.format, na_rep="", justify="left"
         )
+        if not self.caption:
+            return text
+        head, mark, body = text.partition("<thead>")
+        return f"{head}<caption>{html.escape(self.caption)}</caption>{mark}{body}"

@@ -42,3 +42,12 @@ def test_every_pretraining_has_a_colour_and_training_seeds_share_one():
     found = figures.colours_of(["imagenet", "own", "synthface-2", "synthface", "other-own"])
     assert found["synthface-2"] == found["synthface"] == figures.PRETRAINING["synthface"]
     assert len(set(found.values())) == 4
+
+
+def test_a_caption_stands_above_the_table_and_is_no_markup():
+    table = figures.Table(pd.DataFrame({"a": [1.0]}), decimals=1, caption="Simulated <observers>")
+    assert repr(table).splitlines()[0] == "Simulated <observers>"
+    html = table._repr_html_()
+    assert "<caption>Simulated &lt;observers&gt;</caption>" in html
+    assert html.index("<caption>") < html.index("<thead>")
+    assert "caption" not in figures.Table(pd.DataFrame({"a": [1.0]}))._repr_html_()

@@ -1,5 +1,7 @@
 """One study end to end, and what the networks' own choices follow: planted effects, bad input."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from scipy import stats
 
 from lib import humans
 from lib.errors import InputError
+from lib.representation import compare_representations
 
 NAMES = [f"id{k:03d}" for k in range(1, 31)]
 
@@ -157,3 +160,97 @@ def test_choices_of_near_faces_are_found_and_popular_faces_alone_are_not():
     found = humans.compute_closeness(popular, {"near": near}).iloc[0]
     assert found["closeness"] > 0.8 and found["chance"] > 0.8
     assert found["p"] > 0.05
+
+
+# --- summaries and words
+
+
+def test_choices_are_summarised_by_hand():
+    choices = pd.DataFrame(
+        {
+            "pretraining": ["a"] * 4 + ["b"] * 4,
+            "identity": list("wxyz") * 2,
+            "rank2": list("xwwx") + list("yzxy"),
+            "margin": [1.0, 2.0, 3.0, -1.0, 4.0, 4.0, 4.0, 4.0],
+            "second_margin": [0.0, 1.0, 1.0, 2.0] * 2,
+        }
+    )
+    table = humans.summarise_choices(choices).set_index("pretraining")
+    assert table.loc["a"].tolist() == [4, 1, 2, "w", 2, 1.5, 1.0]
+    assert table.loc["b", ["errors", "chosen", "most chosen", "times"]].tolist() == [0, 3, "y", 2]
+
+
+def test_agreement_within_and_between_pretrainings():
+    models = pd.DataFrame({"model": ["a0", "a1", "b0"], "pretraining": ["a", "a", "b"]})
+    agreement = pd.DataFrame(
+        [("a0", "a1", 0.8), ("a0", "b0", 0.1), ("a1", "b0", 0.3)],
+        columns=["first", "second", "agreement"],
+    ).assign(chance=0.01)
+    table = humans.summarise_agreement(agreement, models).set_index(["first", "second"])
+    assert table.loc[("a", "a"), ["pairs", "mean"]].tolist() == [1, 0.8]
+    between = table.loc[("a", "b")]
+    assert between[["pairs", "mean", "lowest", "highest", "chance"]].tolist() == [
+        2,
+        pytest.approx(0.2),
+        0.1,
+        0.3,
+        0.01,
+    ]
+
+
+def test_balance_of_trial_lists_is_what_the_lists_say(differ):
+    even = humans.make_trials(differ, 4, catch=2, seed=1)
+    table = humans.summarise_trials(even, differ).set_index("quantity")
+    assert table.loc["comparisons of an observer"].tolist() == [24, 24]
+    assert table.loc["catch trials of an observer"].tolist() == [2, 2]
+    assert table.loc["first choice on the left, each identity, %"].tolist() == [50, 50]
+    assert table.loc["mean position of an identity"].tolist() == [13.5, 13.5]
+    first = differ.set_index("identity")["synthface"]
+    swap = (even["condition"] == "test") & (even["left"] != even["target"].map(first))
+    odd = even.copy()
+    odd.loc[swap, ["left", "right"]] = even.loc[swap, ["right", "left"]].to_numpy()
+    table = humans.summarise_trials(odd, differ).set_index("quantity")
+    assert table.loc["first choice on the left, each observer, %"].tolist() == [100, 100]
+
+
+def test_sentences_carry_the_numbers_and_say_who_answered(analysis, differ):
+    pair = ("synthface", "imagenet")
+    text = humans.state_preference(analysis, pair, planted=0.6)
+    row = humans.compute_preference(analysis.scored)
+    assert text.startswith(
+        f"{row['n']} simulated observers took synthface's choice in {100 * row['mean']:.1f}%"
+    )
+    assert "p < 0.001" in text and "p = 0.000" not in text
+    assert "60.0% was planted, which the interval holds" in text
+    assert "misses" in humans.state_preference(analysis, pair, planted=0.9)
+    people = analysis.preference.assign(simulated=False)
+    said = humans.state_preference(dataclasses.replace(analysis, preference=people), pair, 0.6)
+    assert "simulated" not in said and "planted" not in said
+    choices = pd.DataFrame({"pretraining": "a", "identity": list("xyz"), "rank2": list("yxx")})
+    assert "differently on 24 of 3" in humans.state_choices(differ, choices, pair)
+    assert "one pretraining, a" in humans.state_choices(differ.iloc[:0], choices, None)
+
+
+# --- representations
+
+
+def test_representations_are_compared_block_by_block_and_with_the_pixels():
+    rng = np.random.default_rng(1)
+    base = rng.normal(size=(30, 20))
+
+    def table(noise):
+        return humans.compute_dissimilarity(base + noise * rng.normal(size=base.shape), NAMES)
+
+    tables = {
+        "a": {"block 1": table(0.1), "block 2": table(0.1)},
+        "b": {"block 1": table(0.1), "block 2": table(50)},
+        "c": {"block 1": table(0.1)},
+    }
+    found = compare_representations(tables, table(0.1), permutations=99)
+    rows = found.set_index(["layer", "first", "second"])
+    assert len(rows) == 2 + 1 + 1 + 5
+    assert rows.loc[("block 1", "a", "b"), "rho"] > 0.9
+    assert rows.loc[("block 2", "a", "b"), "rho"] < 0.3
+    assert rows.loc[("last", "a", "c"), "rho"] > 0.9
+    assert rows.loc[("block 2", "b", "pixels"), "p"] > 0.02
+    assert rows.loc[("block 2", "a", "pixels"), "p"] == pytest.approx(0.01)

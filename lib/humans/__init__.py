@@ -11,6 +11,8 @@ from lib.humans.choices import (
     compute_choices,
     compute_rank2,
     find_disagreements,
+    summarise_agreement,
+    summarise_choices,
 )
 from lib.humans.coverage import simulate_coverage
 from lib.humans.mixed import MixedFit, fit_mixed_model
@@ -48,7 +50,8 @@ from lib.humans.study import (
     summarise_consistency,
     summarise_mixed,
 )
-from lib.humans.trials import make_practice, make_trials
+from lib.humans.trials import make_practice, make_trials, summarise_trials
+from lib.humans.words import name_observers, state_choices, state_closeness, state_preference
 
 __all__ = [
     "Analysis",
@@ -77,14 +80,21 @@ __all__ = [
     "log_odds_of_mean",
     "make_practice",
     "make_trials",
+    "name_observers",
     "predict_choices",
     "recompute_printed",
     "score_responses",
     "simulate_coverage",
     "simulate_observers",
     "split_models",
+    "state_choices",
+    "state_closeness",
+    "state_preference",
+    "summarise_agreement",
+    "summarise_choices",
     "summarise_consistency",
     "summarise_identities",
     "summarise_mixed",
     "summarise_observers",
+    "summarise_trials",
 ]

@@ -177,6 +177,75 @@ def compute_agreement(rank2, label="model"):
     return pd.DataFrame(rows)
 
 
+def summarise_choices(choices):
+    """What each pretraining's choices look like.
+
+    Parameters
+    ----------
+    choices : DataFrame
+        From `compute_choices`, or of `compute_rank2` with ``model`` for ``pretraining``.
+
+    Returns
+    -------
+    DataFrame
+        One row per pretraining: ``identities``; ``errors``, faces whose own logit is not the
+        highest; ``chosen``, different faces among the choices; ``most chosen`` and ``times``, the
+        commonest of them; medians of ``margin`` and ``second_margin``.
+    """
+    rows = []
+    for pretraining, some in choices.groupby("pretraining", sort=False):
+        counts = some["rank2"].value_counts()
+        # The first by name of those that are chosen equally often.
+        most = min(counts.index[counts == counts.iloc[0]])
+        rows.append(
+            {
+                "pretraining": pretraining,
+                "identities": len(some),
+                "errors": int((some["margin"] < 0).sum()),
+                "chosen": len(counts),
+                "most chosen": most,
+                "times": int(counts.iloc[0]),
+                "margin": float(some["margin"].median()),
+                "second_margin": float(some["second_margin"].median()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def summarise_agreement(agreement, models):
+    """Agreement on rank-2 within and between pretrainings.
+
+    Parameters
+    ----------
+    agreement : DataFrame
+        From `compute_agreement`.
+    models : DataFrame
+        Columns ``model`` and ``pretraining``.
+
+    Returns
+    -------
+    DataFrame
+        One row per pair of pretrainings, equal or not: ``first``, ``second``, ``pairs`` of models,
+        ``mean``, ``lowest``, ``highest`` and ``chance`` (shares of the identities).
+    """
+    of = models.set_index("model")["pretraining"]
+    table = agreement.assign(a=agreement["first"].map(of), b=agreement["second"].map(of))
+    rows = [
+        {
+            "first": first,
+            "second": second,
+            "pairs": len(some),
+            "mean": float(some["agreement"].mean()),
+            "lowest": float(some["agreement"].min()),
+            "highest": float(some["agreement"].max()),
+            "chance": float(some["chance"].iloc[0]),
+        }
+        for (first, second), some in table.groupby(["a", "b"], sort=False)
+    ]
+    columns = ["first", "second", "pairs", "mean", "lowest", "highest", "chance"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def _check_identities(identities):
     names = np.array([str(name) for name in identities], dtype=object)
     if len(names) < 3:

@@ -228,7 +228,7 @@ def plot_closeness(ax: Axes, closeness: pd.DataFrame) -> None:
     colours = figures.colours_of(names)
     marks = itertools.cycle("osD^v")
     shift = np.linspace(-0.18, 0.18, len(names)) if len(names) > 1 else [0.0]
-    for name, move, mark in zip(names, shift, marks):
+    for name, move, mark in zip(names, shift, marks, strict=False):
         rows = closeness[closeness["pretraining"] == name]
         y = np.array([measures.index(measure) for measure in rows["measure"]]) + move
         share = 100 * rows["closeness"].to_numpy()
@@ -288,7 +288,7 @@ def plot_predictors(ax: Axes, predictors: pd.DataFrame, simulated: bool) -> None
     names = list(dict.fromkeys(predictors["pretraining"]))
     colours = figures.colours_of(names)
     shift = np.linspace(-0.15, 0.15, len(names)) if len(names) > 1 else [0.0]
-    for name, move, mark in zip(names, shift, itertools.cycle("osD^v")):
+    for name, move, mark in zip(names, shift, itertools.cycle("osD^v"), strict=False):
         rows = predictors[predictors["pretraining"] == name]
         y = np.array([parts.index(part) for part in rows["predictor"]]) + move
         spans = np.abs(rows[["low", "high"]].to_numpy().T - rows["estimate"].to_numpy())

@@ -110,6 +110,37 @@ def make_practice(disagreements, identities, count=4, *, seed=0):
     return pd.DataFrame(rows, columns=list(COLUMNS[1:]))
 
 
+def summarise_trials(trials, disagreements):
+    """How even trial lists are, for a reader to check.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        From `make_trials`.
+    disagreements : DataFrame
+
+    Returns
+    -------
+    DataFrame
+        ``quantity``, ``lowest``, ``highest``: over the observers, comparisons, catch trials and the
+        share of the first network's choice on the left (%); over the identities, the same share and
+        the mean position in the session.
+    """
+    test = trials[trials["condition"] == "test"]
+    first = disagreements.set_index("identity").iloc[:, 0]
+    left = 100.0 * (test["left"] == test["target"].map(first))
+    catch = (trials["condition"] == "catch").groupby(trials["observer"]).sum()
+    counted = {
+        "comparisons of an observer": test.groupby("observer").size(),
+        "catch trials of an observer": catch,
+        "first choice on the left, each observer, %": left.groupby(test["observer"]).mean(),
+        "first choice on the left, each identity, %": left.groupby(test["target"]).mean(),
+        "mean position of an identity": test.groupby("target")["trial"].mean(),
+    }
+    rows = [(name, float(v.min()), float(v.max())) for name, v in counted.items()]
+    return pd.DataFrame(rows, columns=["quantity", "lowest", "highest"])
+
+
 def balanced_sides(count, rng):
     """Which of ``count`` trials have the first choice on the left.
 

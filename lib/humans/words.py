@@ -1,0 +1,110 @@
+"""What was found, in words: sentences with their numbers, for the report."""
+
+import pandas as pd
+
+
+def name_observers(simulated):
+    """Who answered, as tables and figures say it."""
+    return "Simulated observers" if simulated else "Observers"
+
+
+def state_choices(asked, choices, pair):
+    """On how many identities two pretrainings choose differently.
+
+    Parameters
+    ----------
+    asked : DataFrame
+        From `lib.humans.choices.find_disagreements`.
+    choices : DataFrame
+        From `lib.humans.choices.compute_choices`.
+    pair : two str, or None
+
+    Returns
+    -------
+    str
+        A sentence without its full stop.
+    """
+    count = choices["identity"].nunique()
+    if pair is None:
+        only = choices["pretraining"].iloc[0]
+        return (
+            f"the run has one pretraining, {only}: it chooses "
+            f"{choices['rank2'].nunique()} different faces for {count} identities, and there is "
+            "no second choice to compare with"
+        )
+    return (
+        f"{pair[0]} and {pair[1]} choose differently on {len(asked)} of {count} identities "
+        "(95 of 101 in the paper)"
+    )
+
+
+def state_preference(analysis, pair, planted=None):
+    """Mean preference and its uncertainty, with the truth where it is known.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    pair : two str
+    planted : float, optional
+        Mean preference that simulated observers were given, 0 to 1.
+
+    Returns
+    -------
+    str
+        A sentence without its full stop.
+    """
+    row = analysis.preference.set_index("over").loc["observers"]
+    simulated = bool(row["simulated"])
+    spread = (
+        f"s.e.m. {100 * row['sem']:.2f}, 95% interval {100 * row['low']:.1f} to "
+        f"{100 * row['high']:.1f}"
+    )
+    text = (
+        f"{row['n']} {name_observers(simulated).lower()} took {pair[0]}'s choice in "
+        f"{100 * row['mean']:.1f}% of the comparisons ({spread}"
+    )
+    if pd.notna(row["t"]):
+        small = "p < 0.001" if row["p"] < 0.001 else f"p = {row['p']:.3f}"
+        text += f"; t({row['df']}) = {row['t']:.2f}, {small}"
+    text += ")"
+    if simulated and planted is not None:
+        inside = row["low"] <= planted <= row["high"]
+        text += (
+            f"; {100 * planted:.1f}% was planted, which the interval "
+            f"{'holds' if inside else 'misses, as one in twenty does'}"
+        )
+    if analysis.mixed is not None:
+        fit = analysis.mixed
+        text += (
+            f". For other identities as well (mixed model): {100 * fit.preference:.1f}%, "
+            f"{100 * fit.low:.1f} to {100 * fit.high:.1f}"
+        )
+    return text
+
+
+def state_closeness(closeness, level=0.05):
+    """Which measures of similarity the networks' choices follow.
+
+    Parameters
+    ----------
+    closeness : DataFrame
+        From `lib.humans.prediction.compute_closeness`, with ``pretraining``.
+    level : float
+        Of the one-sided p below which a measure is named.
+
+    Returns
+    -------
+    str
+        Sentences without the last full stop.
+    """
+    parts = []
+    for pretraining, rows in closeness.groupby("pretraining", sort=False):
+        best = rows.loc[rows["closeness"].idxmax()]
+        above = int((rows["p"] < level).sum())
+        parts.append(
+            f"{pretraining}'s choices lie nearest to the target in {best['measure']} (nearer than "
+            f"{100 * best['closeness']:.0f}% of the other faces; dealt anew "
+            f"{100 * best['chance']:.0f}%), and are nearer than dealt in {above} of {len(rows)} "
+            f"measures (p < {level:g})"
+        )
+    return "; ".join(parts)
