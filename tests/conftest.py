@@ -3,8 +3,10 @@
 import os
 from pathlib import Path
 
-# Before anything imports TensorFlow: its start-up notices are no test output.
+# Before anything imports TensorFlow: its start-up notices are no test output, and its convolutions
+# are those of the report (see lib/__init__.py).
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import matplotlib
 import numpy as np

@@ -13,6 +13,7 @@ from skimage.util import random_noise
 from lib.errors import InputError
 from lib.network import Readout
 from lib.relevance import compute_relevance
+from lib.resize import resize_maps
 from lib.salience import (
     AMOUNTS,
     TRANSFORMS,
@@ -236,7 +237,7 @@ def test_resized_maps_are_those_of_tensorflow(rng):
     maps = rng.random((3, 7, 7))
     for size in (7, 32, 45):
         expected = tf.image.resize(maps[..., None], (size, size), method="bilinear")[..., 0]
-        np.testing.assert_allclose(perturb.resize_maps(maps, size), expected, atol=1e-6)
+        np.testing.assert_allclose(resize_maps(maps, size), expected, atol=1e-6)
 
 
 def test_guided_blur_is_the_formula_pixel_by_pixel(rng):

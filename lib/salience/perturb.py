@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from lib.errors import InputError
+from lib.resize import resize_maps
 
 #: Shares of pixels that salt and pepper replaces.
 AMOUNTS = (0.0, 0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 1.0)
@@ -151,22 +152,6 @@ def guide_levels(maps: np.ndarray, size: int) -> np.ndarray:
     span = smooth.max((-2, -1), keepdims=True) - low
     scaled = (smooth - low) / np.where(span == 0, 1, span)
     return np.rint(scaled * (LEVELS - 1)).astype(np.int64)
-
-
-def resize_maps(maps: np.ndarray, size: int) -> np.ndarray:
-    """Maps (..., h, w) at (..., size, size), bilinear with aligned pixel areas, float64."""
-    maps = np.asarray(maps, np.float64)
-    for axis in (-2, -1):
-        length = maps.shape[axis]
-        if length == size:
-            continue
-        position = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
-        low = np.minimum(position.astype(int), max(length - 2, 0))
-        share = position - low
-        high = np.minimum(low + 1, length - 1)
-        share = share[:, None] if axis == -2 else share
-        maps = maps.take(low, axis) * (1 - share) + maps.take(high, axis) * share
-    return maps
 
 
 def blur_guided(image: np.ndarray, levels: np.ndarray) -> np.ndarray:
