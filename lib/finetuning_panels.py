@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from lib import figures
 
@@ -43,6 +44,7 @@ def plot_kernels(kernels: Mapping[str, np.ndarray], columns: int = 8) -> Figure:
         ax.imshow(figures.montage(shown, columns, gap=ZOOM // 2), interpolation="nearest")
         ax.set_axis_off()
         ax.set_title(name, color=colours[name])
+    fig.get_layout_engine().set(wspace=0.05)
     return fig
 
 
@@ -90,6 +92,8 @@ def plot_curves(history: pd.DataFrame) -> Figure:
                     marker="." if len(lines) == 1 else None,
                 )
         column[0].set(title=f"{part} images", yscale="log")
+        column[0].yaxis.set_major_formatter("{x:g}")
+        column[0].yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.7)))
         column[1].set(xlabel="epoch")
     axes[0, 0].set_ylabel("loss (cross-entropy, nats)")
     axes[1, 0].set_ylabel("accuracy (share correct)")
@@ -98,26 +102,27 @@ def plot_curves(history: pd.DataFrame) -> Figure:
 
 
 def plot_views(by_view: pd.DataFrame) -> Figure:
-    """Validation accuracy by viewpoint, mean and range over the initialisations.
+    """Validation accuracy by viewpoint, mean over the initialisations.
 
     Parameters
     ----------
     by_view : DataFrame
-        Columns ``pretraining``, ``task``, ``initialisation``, ``view`` (degrees), ``accuracy``.
+        Of :func:`lib.finetuning.summarise_accuracy` by ``view`` (degrees); its validation images
+        are drawn.
 
     Returns
     -------
     Figure
     """
-    colours = figures.colours_of(by_view["pretraining"].unique())
+    some = by_view[by_view["part"] == "validation"]
+    colours = figures.colours_of(some["pretraining"].unique())
     fig, ax = figures.new_figure(height=3.6)
-    for pretraining, task, rows in _networks(by_view):
-        some = rows.groupby("view")["accuracy"].agg(["mean", "min", "max"])
+    for pretraining, task, rows in _networks(some):
+        mean = rows.groupby("view")["accuracy"].mean()
         style = {"color": colours[pretraining], "ls": figures.TASK[task]}
-        ax.plot(some.index, some["mean"], marker="o", ms=4, **style)
-        ax.fill_between(some.index, some["min"], some["max"], color=style["color"], alpha=0.12)
+        ax.plot(mean.index, mean, marker="o", ms=4, **style)
     ax.set(xlabel="viewpoint (degrees of yaw)", ylabel="accuracy (share correct)")
-    ax.set_xticks(sorted(by_view["view"].unique()))
+    ax.set_xticks(sorted(some["view"].unique()))
     ax.set_ylim(top=1.02)
-    _legend(fig, by_view)
+    _legend(fig, some)
     return fig

@@ -1,6 +1,7 @@
 """Readouts against plain Keras, planted problems, and what is refused."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -13,6 +14,34 @@ def people(identities=6, views=15):
     identity = np.repeat(np.arange(identities), views)
     view = np.tile(np.linspace(-105, 105, views), identities)
     return identity, view
+
+
+def predictions_of(*rows):
+    """Predictions by hand: (pretraining, task, initialisation, view, part, true, predicted)."""
+    columns = ["pretraining", "task", "initialisation", "view", "part", "true", "predicted"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(correct=table["true"] == table["predicted"])
+
+
+# ------------------------------------------------------------------------------------------- tasks
+
+
+def test_classes_are_the_sorted_values():
+    table = pd.DataFrame(
+        {"path": list("abcd"), "identity": ["zoe", "al", "zoe", "al"], "gender": list("ffmm")}
+    )
+    identity, gender = finetuning.make_tasks(table, ["identity", "gender"])
+    assert (identity.names, gender.names) == (("al", "zoe"), ("f", "m"))
+    assert identity.labels.tolist() == [1, 0, 1, 0] and gender.labels.tolist() == [0, 0, 1, 1]
+    assert identity.classes == 2
+
+
+def test_tasks_that_cannot_be_learned_are_refused():
+    table = pd.DataFrame({"path": ["a", "b"], "identity": ["x", "y"], "gender": ["m", None]})
+    with pytest.raises(InputError, match=r"1 of 2 images have no gender, such as 'b'"):
+        finetuning.make_tasks(table, ["identity", "gender"])
+    with pytest.raises(InputError, match="Every image has the identity 'x'"):
+        finetuning.make_tasks(table.iloc[:1], ["identity"])
 
 
 # ------------------------------------------------------------------------------------------- split
@@ -156,6 +185,19 @@ def test_planted_classes_are_learned_and_shuffled_ones_are_not():
     assert accuracies[1].max() < 0.35
 
 
+def test_trunks_are_trained_from_the_same_start_on_the_same_batches():
+    features, tasks, validation = problem()
+    settings = {"initialisations": 2, "epochs": 2, "seed": 4, "progress": False}
+    trunks = {"a": features, "b": features, "c": features[:, ::-1]}
+    readouts, history = finetuning.train_all(trunks, tasks, validation, **settings)
+    alone = train_readouts(features[:, ::-1], tasks, validation, **settings)
+    for one, two in zip(readouts["a"], readouts["b"], strict=True):
+        np.testing.assert_array_equal(one.kernel, two.kernel)
+    np.testing.assert_array_equal(readouts["c"][3].kernel, alone.readouts[3].kernel)
+    assert history.columns[0] == "pretraining"
+    assert history.groupby("pretraining").size().to_dict() == dict.fromkeys("abc", 16)
+
+
 # ----------------------------------------------------------------------------------------- summary
 
 
@@ -173,12 +215,91 @@ def test_confusion_counts_by_hand():
         np.array([False, False, True, True]),
     )
     wrong = finetuning.summarise_confusion(table)
-    assert wrong[["view", "part", "true", "predicted", "count", "share"]].values.tolist() == [
+    assert wrong[["view", "part", "true", "predicted", "count", "share"]].to_numpy().tolist() == [
         [45.0, "validation", 1, 0, 2, 1.0],
         [0.0, "training", 1, 0, 1, 1.0],
     ]
     by_view = finetuning.summarise_accuracy(table, ["view"])
-    assert by_view[["view", "accuracy"]].values.tolist() == [[0.0, 0.5], [45.0, 0.0]]
+    assert by_view[["view", "accuracy"]].to_numpy().tolist() == [[0.0, 0.5], [45.0, 0.0]]
+
+
+def test_confusion_names_classes_and_keeps_unknown_views():
+    table = predictions_of(
+        ("p", "gender", 0, np.nan, "validation", 1, 0),
+        ("p", "gender", 0, np.nan, "validation", 1, 1),
+        ("p", "identity", 0, 15.0, "validation", 2, 0),
+    )
+    tasks = [Task("gender", np.arange(2), ("female", "male"))]
+    wrong = finetuning.summarise_confusion(table, tasks).set_index("task")
+    assert wrong.loc["gender", ["true", "predicted"]].tolist() == ["male", "female"]
+    assert wrong.loc["gender", ["count", "share"]].tolist() == [1, 0.5]
+    assert wrong.loc["identity", ["true", "predicted"]].tolist() == [2, 0]
+
+
+def test_networks_and_what_falls_short_by_hand():
+    """Two networks: one as printed, one that fits its training images and errs at 90 degrees."""
+    right = [("good", "identity", 0, 0.0, part, 0, 0) for part in ("training", "validation")]
+    wrong = [
+        ("weak", "identity", 0, 0.0, "training", 0, 0),
+        ("weak", "identity", 0, 0.0, "validation", 0, 0),
+        ("weak", "identity", 0, 90.0, "validation", 0, 1),
+    ]
+    rows = [
+        (name, "identity", 0, epoch, part, loss, 0.0)
+        for name in ("good", "weak")
+        for epoch, loss in ((1, 0.9), (2, 0.4))
+        for part in ("training", "validation")
+    ]
+    columns = ["pretraining", "task", "initialisation", "epoch", "part", "loss", "accuracy"]
+    history = pd.DataFrame(rows, columns=columns)
+    table = predictions_of(*right, *wrong)
+    networks = finetuning.summarise_networks(table, history)
+    assert networks[["training", "validation", "loss", "above"]].to_numpy().tolist() == [
+        [1.0, 1.0, 0.4, True],
+        [1.0, 0.5, 0.4, False],
+    ]
+    short = finetuning.explain_shortfall(networks, table)
+    assert short.iloc[0].tolist() == [
+        *("weak", "identity", 1, 1, 0.5, 1.0, 90.0, 0.0),
+        "features differ between images of one class",
+    ]
+    said = finetuning.state_shortfall(networks, short)
+    assert said.startswith("1 of 2 networks exceed 98%; below are 1 of 1 weak networks")
+    unfitted = networks.assign(training=[1.0, 0.7])
+    why = finetuning.explain_shortfall(unfitted, table)["why"].item()
+    assert why == "training images not fitted"
+    good = networks.iloc[:1]
+    none = finetuning.explain_shortfall(good, table)
+    assert finetuning.state_shortfall(good, none).startswith("all 1 networks classify more than")
+    # exactly 98% is not "better than 98%"
+    fifty = [("p", "gender", 0, 0.0, "validation", 0, int(k == 0)) for k in range(50)]
+    train = [("p", "gender", 0, 0.0, "training", 0, 0)]
+    one = history.query("pretraining == 'good'").assign(pretraining="p", task="gender")
+    assert not finetuning.summarise_networks(predictions_of(*fifty, *train), one)["above"].item()
+
+
+def test_printed_and_here_side_by_side():
+    table = pd.DataFrame({"identity": list("aabb"), "viewpoint": [0, 30, 0, 45]})
+    networks = pd.DataFrame({"validation": [0.99, 0.5], "above": [True, False]})
+    kept = np.array([True, False, False, False])
+    found = finetuning.compare_with_printed(table, networks, kept, 3).set_index("quantity")["here"]
+    assert found.tolist() == ["4", "2", "3", "0.25", "3", "2", "1", "0.500"]
+
+
+def test_logits_are_those_of_each_readout():
+    features, tasks, validation = problem()
+    tasks[0] = Task("identity", tasks[0].labels, tuple("vwxyz"))
+    done = train_readouts(features, tasks, validation, initialisations=2, epochs=1, progress=False)
+    both = {"a": done.readouts, "b": done.readouts[::-1]}
+    rows = {"a": features[:3], "b": features[3:6]}
+    found = finetuning.compute_logits(both, rows, tasks, ["p", "q", "r"])
+    assert found["logits_identity"].dims == ("model_identity", "identity", "class_identity")
+    assert found["model_gender"].to_numpy().tolist() == [
+        *("a/gender/0", "a/gender/1", "b/gender/1", "b/gender/0"),
+    ]
+    one = found["logits_identity"].sel(model_identity="b/identity/1", identity="q")
+    expected = features[4] @ done.readouts[1].kernel + done.readouts[1].bias
+    np.testing.assert_allclose(one.sel(class_identity=list("vwxyz")), expected, rtol=1e-6)
 
 
 def test_readouts_survive_the_dataset():
@@ -186,6 +307,8 @@ def test_readouts_survive_the_dataset():
     done = train_readouts(features, tasks, validation, initialisations=2, epochs=1, progress=False)
     stored = finetuning.to_dataset({"imagenet": done.readouts, "synthface": done.readouts[:2]})
     assert stored.sizes["class_identity"] == 5
+    named = finetuning.to_dataset({"imagenet": done.readouts}, [Task("gender", [0], ("f", "m"))])
+    assert named["class_gender"].to_numpy().tolist() == ["f", "m"]
     found = finetuning.from_dataset(stored)
     assert list(found) == ["imagenet", "synthface"] and len(found["imagenet"]) == 4
     for a, b in zip(found["imagenet"], done.readouts, strict=True):
