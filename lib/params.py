@@ -25,12 +25,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lib.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = ("ci", "default", "paper")
+#: Beside the profiles in ``params/``: the open choices of the multiverse.
+NO_PROFILE = "multiverse"
 #: Set in the environment of a notebook that the report runs, as opposed to one run by hand.
 RUNNER = "FACE_DECISIONS_PROGRESS"
 #: Longest run name; longer ones are shortened to a digest so that paths stay usable everywhere.
@@ -105,6 +107,95 @@ class Finetuning(Chapter):
     seed: Seed = 0
 
 
+Composite = Literal[
+    *("a", "a_flat", "b", "b_flat", "epsilon", "gamma", "z_plus", "z_box", "w_square"),
+    *("gradient", "gradient_x_input"),
+]
+Method = Literal[Composite, "grad_cam", "integrated_gradients"]
+
+
+def _word(value: Any) -> Any:
+    """YAML takes the word true for a truth value."""
+    return "true" if value is True else value
+
+
+class Relevance(Chapter):
+    """Settings of ``03_relevance``."""
+
+    target: Annotated[Literal["true", "predicted", "rank_2"], BeforeValidator(_word)] = Field(
+        "true", description="class explained"
+    )
+    composite: Method = "a_flat"
+    engine: Literal["shared", "innvestigate"] = "shared"
+    precision: Literal["auto", "float32", "mixed"] = "auto"
+    shown: int = Field(2, ge=1, le=20, description="faces drawn in every condition")
+    subset: int = Field(10, ge=1, le=200, description="faces for other composites and explorer")
+    presets: Annotated[list[Method], AfterValidator(_distinct)] = Field(
+        ["a", "a_flat", "b", "b_flat"], min_length=1, description="whose matrices are compared"
+    )
+    methods: Annotated[list[Method], AfterValidator(_distinct)] = Field(
+        ["gradient_x_input", "grad_cam"], description="further methods in the explorer"
+    )
+    viewpoints: Annotated[list[float], AfterValidator(_distinct)] = Field(
+        [-60.0, -30.0, 30.0, 60.0], description="other views, degrees; may be empty"
+    )
+    view_faces: int = Field(1, ge=1, le=200, description="people seen from there")
+    checked: Annotated[list[Composite], AfterValidator(_distinct)] = Field(
+        ["a", "a_flat", "b", "b_flat"], description="compared with iNNvestigate; may be empty"
+    )
+    checked_faces: int = Field(2, ge=1, le=200)
+    cue_people: int = Field(30, ge=6, le=1000, multiple_of=2, description="half of either sex")
+    cue_views: int = Field(5, ge=1, le=100, description="pictures of each, twice")
+    cue_margin: int = Field(2, ge=0, le=20, description="pixels around the glasses")
+    cue_methods: Annotated[list[Method], AfterValidator(_distinct)] = Field(
+        [
+            *("a", "a_flat", "b", "b_flat", "gamma", "z_plus", "w_square", "epsilon"),
+            *("gradient", "gradient_x_input", "grad_cam", "integrated_gradients"),
+        ],
+        min_length=1,
+    )
+    cue_faces: int = Field(12, ge=1, le=1000, description="pictures explained")
+    cue_initialisations: int = Field(2, ge=1, le=50, description="readouts")
+    cue_steps: int = Field(16, ge=1, le=1000, description="of integrated gradients")
+    draws: int = Field(1000, ge=1, le=100_000, description="bootstrap samples of faces")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of intervals, probability")
+    seed: Seed = 0
+
+
+def _levels(values: list[float]) -> list[float]:
+    inside = [value for value in _distinct(values) if 0 < value < 100]
+    if not all(0 <= value <= 100 for value in values) or len(inside) < 2:
+        raise ValueError("must lie in 0 to 100, at least two of them between the two, for an area")
+    return values
+
+
+Fill = Literal["channel_mean", "black", "image_mean", "blur", "noise", "inpaint"]
+Baseline = Literal[
+    *("positive", "negative", "mirrored", "shifted", "phase_scrambled", "other_face", "random"),
+]
+
+
+class Masking(Chapter):
+    """Settings of ``04_masking``."""
+
+    levels: Annotated[list[float], AfterValidator(_levels)] = Field(
+        [0.0, 0.1, 0.3, 1.0, 3.2, 10.0, 31.6, 100.0], description="percent of pixels"
+    )
+    fills: Annotated[list[Fill], AfterValidator(_distinct)] = Field(
+        ["channel_mean"], min_length=1, description="in place of removed pixels; the first is shown"
+    )
+    baselines: Annotated[list[Baseline], AfterValidator(_distinct)] = Field(
+        [*typing.get_args(Baseline)], description="masks beside relevance; may be empty"
+    )
+    baseline_sources: int = Field(1, ge=1, le=50, description="of every pretraining and task")
+    random_draws: int = Field(3, ge=1, le=100, description="sets of random pixels")
+    blur: float = Field(0.05, gt=0, le=1, description="deviation of the blur, share of the side")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    example: int = Field(0, ge=0, description="person of the example figures, counted from 0")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the bands, probability")
+    seed: Seed = 0
+
+
 class Generalization(Chapter):
     """Settings of ``05_generalization``."""
 
@@ -118,10 +209,20 @@ class Generalization(Chapter):
     seed: Seed = 0
 
 
+class Multiverse(Chapter):
+    """Settings of ``10_multiverse``."""
+
+    choices: str = Field(
+        "params/multiverse.yml", min_length=1, description="file of open choices, one line each"
+    )
+
+
 #: Notebook stem -> its model, in the order of the report.
 CHAPTERS: dict[str, type[Chapter]] = {
     "01_faces": Faces,
     "02_finetuning": Finetuning,
+    "03_relevance": Relevance,
+    "04_masking": Masking,
 }
 
 
@@ -280,7 +381,7 @@ def load_profile(profile: str, folder: Path | None = None) -> dict[str, dict[str
         Unknown profile, unreadable YAML, unknown chapter, or a setting that the file leaves out.
     """
     folder = folder or ROOT / "params"
-    known = sorted(path.stem for path in folder.glob("*.yml"))
+    known = sorted(path.stem for path in folder.glob("*.yml") if path.stem != NO_PROFILE)
     if profile not in known:
         raise InputError(
             f"There is no profile {profile!r}{_nearest(profile, known)}; "
@@ -346,7 +447,7 @@ def _read_value(chapter: str, field: str, value: str, text: str) -> Any:
         raise InputError(f'SET="{text}": the value of {field} is not readable.') from None
 
 
-def _chapters_with(name: str, text: str) -> list[tuple[str, str]]:
+def chapters_with(name: str, text: str) -> list[tuple[str, str]]:
     """(chapter, field) pairs that ``name`` or ``chapter.name`` means."""
     scope, dot, field = name.rpartition(".")
     if dot:
@@ -404,7 +505,7 @@ def resolve(profile: str, set_: str = "", run: str = "") -> tuple[str, dict[str,
     settings = parse_set(set_)
     values = {chapter: dict(content.get(chapter, {})) for chapter in CHAPTERS}
     for name, value in settings.items():
-        for chapter, field in _chapters_with(name, set_):
+        for chapter, field in chapters_with(name, set_):
             values[chapter][field] = _read_value(chapter, field, value, set_)
     name = run or run_name(profile, settings)
     where = f"params/{profile}.yml" + (f', SET="{set_}"' if set_ else "")
