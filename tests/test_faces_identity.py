@@ -9,6 +9,7 @@ from lib.errors import InputError
 from lib.faces import styles
 from lib.faces.identity import (
     ATTRIBUTES,
+    DIMORPHIC,
     SPREAD,
     _largest_move,
     age_shares,
@@ -105,6 +106,63 @@ def test_women_do_not_go_bald_and_lips_do_not_tell_sex():
     assert woman.lips == man.lips and woman.skin == man.skin
 
 
+def signed_weights(person):
+    """Weight of each paired modifier, positive towards its upper target."""
+    weights = person.morphs
+    for _, lower, upper in list_modifiers():
+        for side in (lower, upper):
+            assert len({weights.get(name, 0.0) for name in side}) <= 1, "left and right differ"
+    return {
+        stem: weights.get(upper[0], 0.0) - weights.get(lower[0], 0.0)
+        for stem, lower, upper in list_modifiers()
+        if lower and stem != "eyes/l-eye-eyefold"
+    }
+
+
+@pytest.mark.parametrize("amount", [0.5, 1.0])
+def test_dimorphism_moves_men_and_women_apart_along_its_table_and_nowhere_else(amount):
+    strengths = []
+    for seed in range(6):
+        man, woman, plain = (
+            signed_weights(sample_identity(seed, male=male, dimorphism=d))
+            for male, d in ((1.0, amount), (0.0, amount), (1.0, 0.0))
+        )
+        assert set(DIMORPHIC) <= set(man)
+        apart = {stem: man[stem] - woman[stem] for stem in man}
+        assert not [
+            stem for stem, gap in apart.items() if abs(gap) > 1e-9 and stem not in DIMORPHIC
+        ]
+        # One strength per person, the average face halfway between.
+        strength = np.array([apart[stem] / (2 * share) for stem, share in DIMORPHIC.items()])
+        assert strength == pytest.approx(strength[0])
+        middle = [(man[stem] + woman[stem]) / 2 - plain[stem] for stem in man]
+        assert middle == pytest.approx([0] * len(middle), abs=1e-9)
+        strengths.append(strength[0])
+    assert 0.6 * amount <= min(strengths) < max(strengths) <= 1.4 * amount
+
+
+def test_dimorphism_reaches_macro_shape_brows_and_hair_but_no_colour():
+    people = {
+        (male, d): [sample_identity(s, male=male, dimorphism=d) for s in range(80)]
+        for male in (True, False)
+        for d in (0.0, 1.0)
+    }
+
+    def gap(trait, d):
+        men, women = ([trait(p) for p in people[male, d]] for male in (True, False))
+        return np.mean(men) - np.mean(women)
+
+    for trait in (
+        lambda p: p.male,
+        lambda p: p.brow.thickness,
+        lambda p: p.hair_style.side < 1.0,
+    ):
+        assert gap(trait, 1.0) > gap(trait, 0.0) > 0
+    for name in ("skin", "lips", "iris", "melanin", "hair_colour", "hair_texture", "moles", "age"):
+        for one, other in zip(people[True, 1.0], people[False, 0.0], strict=True):
+            assert getattr(one, name) == getattr(other, name), name
+
+
 def test_overrides_by_field_and_by_name():
     person = sample_identity(2, hair_style="bob", brow="bushy", freckles=0.5)
     assert person.hair_style == styles.STYLES["bob"] and person.freckles == 0.5
@@ -116,6 +174,7 @@ def test_overrides_by_field_and_by_name():
     [
         ({"age": 5}, "age"),
         ({"male": 2}, "male"),
+        ({"dimorphism": 1.5}, "dimorphism"),
         ({"ethnicity": "martian"}, "martian"),
         ({"ethnicity": (0, 0, 0)}, "shares"),
         ({"skin_tone": "green"}, "skin tone"),

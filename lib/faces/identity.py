@@ -502,6 +502,8 @@ def sample_identity(
     """
     if int(seed) < 0:
         raise InputError(f"The seed of an identity must not be negative, it is {seed}.")
+    if not 0 <= dimorphism <= 1:
+        raise InputError(f"dimorphism must lie between 0 and 1, not {dimorphism}.")
     rng = _stream(seed, 1)
     drawn = rng.random()
     jitter = 0.07 * rng.normal()
