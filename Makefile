@@ -1,7 +1,7 @@
 # make book  - the report;  make test - every check;  make help - the rest
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env book chapter test reference bench clean
+.PHONY: help env book chapter experiment test reference bench clean
 
 PROFILE ?= default
 SET ?=
@@ -40,6 +40,10 @@ book: env  ## the whole report, from faces to pages
 
 chapter: env  ## one chapter and what it needs: make chapter CHAPTER=01_faces
 	@$(ENGINE) scripts/report.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN" --chapter "$$CHAPTER"
+
+experiment: env  ## the experiment page of a run, named and opened
+	@$(PY) scripts/setup_env.py page
+	@$(ENGINE) scripts/report.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN" --experiment
 
 test: env  ## every check: linter, tests, notebooks, the book (as .ci/run does)
 	@$(PY) scripts/check.py

@@ -33,6 +33,7 @@ def make_record(
     outputs: Sequence[str],
     inputs: Sequence[str] = (),
     state: Sequence[str] = (),
+    pages: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What a chapter was made of and what it made.
 
@@ -45,18 +46,22 @@ def make_record(
         Files it depends on: notebook, modules, artefacts of its run.
     state : sequence of str
         Digests of what else it depends on, e.g. folders of images.
+    pages : sequence of str
+        Folders that it makes in some runs and not in others; all their files are noted.
 
     Returns
     -------
     dict
-        ``settings``; ``outputs``, ``inputs``: path -> SHA-256, the run's own folder being called
-        ``run`` among the inputs; ``state``.
+        ``settings``; ``outputs``, ``inputs``, ``pages``: path -> SHA-256, the run's own folder
+        being called ``run`` among the inputs; ``state``.
     """
+    files = [f for folder in pages for f in sorted((store.ROOT / folder).rglob("*")) if f.is_file()]
     return {
         "settings": settings.model_dump(mode="json"),
         "outputs": {name: store.sha256(store.ROOT / name) for name in outputs},
         "inputs": {_local(name, settings.run): store.sha256(store.ROOT / name) for name in inputs},
         "state": list(state),
+        "pages": {f.relative_to(store.ROOT).as_posix(): store.sha256(f) for f in files},
     }
 
 
@@ -84,7 +89,7 @@ def is_whole(record: Mapping[str, Any]) -> bool:
     """Whether everything the chapter made is still there, to the byte."""
     return all(
         (store.ROOT / name).is_file() and store.sha256(store.ROOT / name) == digest
-        for name, digest in record["outputs"].items()
+        for name, digest in {**record["outputs"], **record.get("pages", {})}.items()
     )
 
 
@@ -95,6 +100,7 @@ def take_over(
     inputs: Sequence[str],
     state: Sequence[str],
     runs: Sequence[str],
+    pages: Sequence[str] = (),
 ) -> str | None:
     """Link what the first of ``runs`` that has done the same work has made, and note it.
 
@@ -103,7 +109,7 @@ def take_over(
     settings : Chapter
         Of this run.
     chapter : str
-    outputs, inputs, state
+    outputs, inputs, state, pages
         See :func:`make_record`.
     runs : sequence of str
 
@@ -124,9 +130,13 @@ def take_over(
         sources = {f"data/runs/{run}/{name.removeprefix(folder)}": name for name in outputs}
         if not set(sources) <= set(record["outputs"]) or not is_whole(record):
             continue
+        theirs = f"data/runs/{run}/"
+        sources |= {n: folder + n.removeprefix(theirs) for n in record.get("pages", {})}
+        for page in pages:
+            shutil.rmtree(store.ROOT / page, ignore_errors=True)
         for source, target in sources.items():
             _link(store.ROOT / source, store.ROOT / target)
-        record = make_record(settings, outputs, inputs, state) | {"taken_from": run}
+        record = make_record(settings, outputs, inputs, state, pages) | {"taken_from": run}
         with store.atomic_path(params.record_path(chapter, settings.run)) as temporary:
             temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
         return run

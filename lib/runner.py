@@ -150,6 +150,7 @@ def execute(
     outputs: Sequence[str] = (),
     inputs: Sequence[str] = (),
     state: Sequence[str] = (),
+    pages: Sequence[str] = (),
 ) -> Path:
     """Execute a chapter's notebook and publish its executed copy.
 
@@ -164,6 +165,8 @@ def execute(
         that the next run sees what was deleted or changed since.
     inputs, state : sequence of str
         What it depends on, see :func:`lib.reuse.make_record`.
+    pages : sequence of str
+        Folders that it may make; what it puts there is noted too.
 
     Returns
     -------
@@ -190,7 +193,7 @@ def execute(
             f"Cannot write to {folder}: {error.strerror}; free space or make it writable."
         ) from None
     runs = os.environ.get(reuse.VARIABLE, "").split(os.pathsep)
-    other = reuse.take_over(settings, chapter, outputs, inputs, state, runs)
+    other = reuse.take_over(settings, chapter, outputs, inputs, state, runs, pages)
     if other:
         print(f"{chapter}: the same as in the run {other!r}, taken from there", flush=True)
         return output
@@ -247,7 +250,7 @@ def execute(
     absent = [name for name in outputs if not (store.ROOT / name).is_file()]
     if absent:
         raise InputError(f"{chapter} ended without writing {', '.join(absent)}; mend the notebook.")
-    record = reuse.make_record(settings, outputs, inputs, state)
+    record = reuse.make_record(settings, outputs, inputs, state, pages)
     with store.atomic_path(params.record_path(chapter, settings.run)) as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
     _remember(chapter, settings.run, display.durations)
@@ -263,6 +266,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--outputs", nargs="*", default=[], help="files the notebook has to make")
     parser.add_argument("--inputs", nargs="*", default=[], help="files the chapter depends on")
     parser.add_argument("--state", nargs="*", default=[], help="digests of what else it depends on")
+    parser.add_argument("--pages", nargs="*", default=[], help="folders the notebook may make")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -271,7 +275,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError("--parameters must be a YAML mapping, e.g. '{size: 112}'.")
         # the engine hands over all parameters of its rule, settings included
         state = [word for word in given.state if word not in (given.chapter, given.parameters)]
-        execute(given.chapter, values, given.outputs, given.inputs, state)
+        execute(given.chapter, values, given.outputs, given.inputs, state, given.pages)
     except InputError as error:
         # To stdout: stderr belongs to the engine's log.
         print(f"\n{error}", flush=True)

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import webbrowser
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +26,8 @@ sys.path.insert(0, str(ROOT))
 from lib import dependencies, params  # noqa: E402
 from lib.errors import InputError  # noqa: E402
 
+#: Chapter that makes the experiment page.
+EXPERIMENT = "06_humans"
 LOCK = ROOT / ".cache" / "report.lock"
 
 
@@ -168,10 +171,11 @@ def _spoilt(run: str) -> list[str]:
     for stem in params.CHAPTERS:
         with contextlib.suppress(OSError, ValueError, KeyError):
             record = json.loads(params.record_path(stem, run).read_text(encoding="utf-8"))
-            for name, digest in record["outputs"].items():
-                path = ROOT / name
-                if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-                    wrong.append(name)
+            wrong += [name for name, digest in record["outputs"].items() if _differs(name, digest)]
+            pages = record.get("pages", {})
+            if any(_differs(name, digest) for name, digest in pages.items()):
+                # the engine does not know the files of a page, but the chapter that makes them
+                wrong.append(f"data/runs/{run}/notebooks/{stem}.ipynb")
     book = ROOT / "book" / "_build" / run
     with contextlib.suppress(OSError, ValueError):
         sizes = json.loads((book / "files.json").read_text(encoding="utf-8"))
@@ -183,6 +187,35 @@ def _spoilt(run: str) -> list[str]:
     return wrong
 
 
+def _differs(name: str, digest: str) -> bool:
+    path = ROOT / name
+    return not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest
+
+
+def show_experiment(profile: str, set_: str, run: str) -> int:
+    """Make the experiment page of a run, name it, and open it where there is a screen."""
+    status = build(profile, set_, run, EXPERIMENT)
+    if status:
+        return status
+    name, _ = params.resolve(profile, set_, run)
+    page = ROOT / "data" / "runs" / name / "pages" / "experiment" / "index.html"
+    if not page.is_file():
+        why = (
+            "its networks give no choices to compare, as the chapter says"
+            if (ROOT / "experiment" / "node_modules" / ".installed").is_file()
+            else "jsPsych could not be fetched from the npm registry; check the connection, then "
+            "run `make experiment` again"
+        )
+        print(f"The run {name!r} has no experiment page: {why}.", file=sys.stderr)
+        return 1
+    print(f"The experiment: {page}")
+    if sys.stdout.isatty() and (
+        sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ)
+    ):
+        webbrowser.open(page.as_uri())
+    return 0
+
+
 def main() -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -190,8 +223,11 @@ def main() -> int:
     parser.add_argument("--set", default="", dest="set_")
     parser.add_argument("--run", default="")
     parser.add_argument("--chapter", default="")
+    parser.add_argument("--experiment", action="store_true", help="the experiment page")
     given = parser.parse_args()
     try:
+        if given.experiment:
+            return show_experiment(given.profile, given.set_, given.run)
         return build(given.profile, given.set_, given.run, given.chapter)
     except InputError as error:
         print(error, file=sys.stderr)

@@ -118,3 +118,28 @@ def test_the_runner_takes_over_only_when_it_is_told_from_where(repository, monke
     monkeypatch.setenv(reuse.VARIABLE, os.pathsep.join(["other", "one"]))
     assert runner.main(arguments) == 0
     assert (repository / "data" / "runs" / "two" / "made.csv").read_text() == "1,2\n"
+
+
+def test_a_page_that_only_some_runs_have_is_noted_taken_over_and_missed_when_damaged(repository):
+    page = repository / "data" / "runs" / "one" / "pages" / "experiment"
+    (page / "faces").mkdir(parents=True)
+    (page / "faces" / "a.png").write_bytes(b"a")
+    given = [
+        {**files(run), "pages": [f"data/runs/{run}/pages/experiment"]} for run in ("one", "two")
+    ]
+    record = reuse.make_record(params.Faces(run="one"), **given[0])
+    params.record_path(CHAPTER, "one").write_text(json.dumps(record))
+    old = repository / "data" / "runs" / "two" / "pages" / "experiment" / "old.png"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"old")
+    assert reuse.take_over(params.Faces(run="two"), CHAPTER, runs=["one"], **given[1]) == "one"
+    copy = repository / "data" / "runs" / "two" / "pages" / "experiment" / "faces" / "a.png"
+    assert copy.read_bytes() == b"a" and not old.exists()
+    record = reuse.read_record(CHAPTER, "two")
+    assert set(record["pages"]) == {"data/runs/two/pages/experiment/faces/a.png"}
+    assert reuse.is_whole(record)
+    copy.unlink()
+    assert not reuse.is_whole(record)
+    # a run that made none is a record like any other
+    record = reuse.make_record(params.Faces(run="two"), **{**given[1], "pages": ["nowhere"]})
+    assert record["pages"] == {}

@@ -180,5 +180,5 @@ def test_nothing_happens_when_the_lock_has_not_changed(root):
 
 def test_help_lists_the_commands(root):
     said = subprocess.run(["make", "help"], cwd=root, capture_output=True, text=True).stdout
-    for target in ("book", "test", "bench", "clean", "reference"):
+    for target in ("book", "experiment", "test", "bench", "clean", "reference"):
         assert f"make {target}" in said
