@@ -17,6 +17,7 @@ from lib.humans.choices import (
 from lib.humans.coverage import simulate_coverage
 from lib.humans.mixed import MixedFit, fit_mixed_model
 from lib.humans.prediction import (
+    FACE_PARTS,
     compare_dissimilarities,
     compute_closeness,
     compute_dissimilarity,
@@ -28,6 +29,7 @@ from lib.humans.responses import (
     ExclusionRules,
     apply_exclusions,
     check_responses,
+    hash_responses,
     load_responses,
     score_responses,
     summarise_observers,
@@ -46,14 +48,22 @@ from lib.humans.study import (
     analyse_responses,
     choose_pair,
     compare_with_printed,
+    select_models,
     split_models,
     summarise_consistency,
     summarise_mixed,
 )
 from lib.humans.trials import make_practice, make_trials, summarise_trials
-from lib.humans.words import name_observers, state_choices, state_closeness, state_preference
+from lib.humans.words import (
+    name_observers,
+    state_choices,
+    state_closeness,
+    state_preference,
+    state_representations,
+)
 
 __all__ = [
+    "FACE_PARTS",
     "Analysis",
     "ExclusionRules",
     "MixedFit",
@@ -76,6 +86,7 @@ __all__ = [
     "find_disagreements",
     "find_observers",
     "fit_mixed_model",
+    "hash_responses",
     "load_responses",
     "log_odds_of_mean",
     "make_practice",
@@ -84,12 +95,14 @@ __all__ = [
     "predict_choices",
     "recompute_printed",
     "score_responses",
+    "select_models",
     "simulate_coverage",
     "simulate_observers",
     "split_models",
     "state_choices",
     "state_closeness",
     "state_preference",
+    "state_representations",
     "summarise_agreement",
     "summarise_choices",
     "summarise_consistency",

@@ -7,6 +7,9 @@ from scipy import stats
 
 from lib.errors import InputError
 
+#: Parts of `lib.relevance.parts.GROUPS` that belong to the head and that most faces show.
+FACE_PARTS = ("hair", "forehead", "brows", "eyes", "nose", "mouth", "cheeks", "chin", "ears")
+
 
 def compute_dissimilarity(features, identities):
     """Representational dissimilarity of faces: 1 - Pearson's r between their features.

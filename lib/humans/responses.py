@@ -23,6 +23,7 @@ Further columns are kept. A file is CSV with commas, in UTF-8.
 
 import csv
 import difflib
+import hashlib
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -129,6 +130,22 @@ def load_responses(path, disagreements=None, *, faces=None, at_least=2):
     return check_responses(
         table, disagreements, faces=faces, at_least=at_least, where=str(path), several=len(files)
     )
+
+
+def hash_responses(path):
+    """SHA-256 of the files that `load_responses` reads, for the provenance of what follows.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    dict
+        ``responses/<file>`` -> 64 hexadecimal digits.
+    """
+    files = _files(Path(path))
+    return {f"responses/{f.name}": hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
 def check_responses(

@@ -105,6 +105,25 @@ def choose_pair(pretrainings, wanted=()):
     return wanted
 
 
+def select_models(models, initialisation="mean"):
+    """Networks whose maps stand for the choices of their pretraining.
+
+    Parameters
+    ----------
+    models : DataFrame
+        From `split_models`.
+    initialisation : "mean" or int
+        As in `lib.humans.choices.compute_choices`.
+
+    Returns
+    -------
+    DataFrame
+        The rows of the identity task, all or those of one initialisation; the index is kept.
+    """
+    kept = models[models["task"] == "identity"]
+    return kept if initialisation == "mean" else kept[kept["initialisation"] == initialisation]
+
+
 def analyse_responses(responses, disagreements, rules=None, *, splits=1000, seed=0):
     """Everything that is asked of a table of answers.
 

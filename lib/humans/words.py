@@ -108,3 +108,36 @@ def state_closeness(closeness, level=0.05):
             f"measures (p < {level:g})"
         )
     return "; ".join(parts)
+
+
+def state_representations(alike, images="pixels"):
+    """Where the trunks agree on which faces are alike.
+
+    Parameters
+    ----------
+    alike : DataFrame
+        From `lib.representation.compare_representations`.
+    images : str
+        What stands for the pictures themselves among ``second``.
+
+    Returns
+    -------
+    str
+        Sentences without the last full stop.
+    """
+    between = alike[alike["second"] != images]
+    if between.empty:
+        last = alike.iloc[-1]
+        return (
+            f"the run has one trunk; at its last block it orders pairs of faces as the pixels do "
+            f"at rho = {last['rho']:.2f}"
+        )
+    parts = []
+    for (first, second), rows in between.groupby(["first", "second"], sort=False):
+        most, last = rows.loc[rows["rho"].idxmax()], rows.iloc[-1]
+        parts.append(
+            f"{first} and {second} agree most at {most['layer']} (rho = {most['rho']:.2f}) and at "
+            f"{last['layer']}, which the readouts see, at rho = {last['rho']:.2f} "
+            f"(p {'<' if last['p'] < 0.001 else '='} {max(last['p'], 0.001):.3f})"
+        )
+    return "; ".join(parts)
