@@ -106,6 +106,106 @@ rule finetuning:
         RUN_NOTEBOOK
 
 
+rule relevance:
+    input:
+        notebook("03_relevance"),
+        f"{OUT}/faces.csv",
+        f"{OUT}/faces.csv.provenance.json",
+        f"{OUT}/readouts.nc",
+        # the explorer's own files, and what the planted cue is rendered from
+        ["explorer/index.html", "explorer/style.css", "explorer/app.js"],
+        "data/faces/assets.npz",
+    output:
+        table("similarity"),
+        table("groups"),
+        table("presets"),
+        table("parts"),
+        table("engines"),
+        table("truth"),
+        maps=update(f"{OUT}/relevance.nc"),
+        page=[update(f"{OUT}/pages/relevance/{name}") for name in ("index.html", "data.js")],
+        notebook=update(f"{OUT}/notebooks/03_relevance.ipynb"),
+    log:
+        notebook=f"{OUT}/logs/03_relevance.ipynb",
+    params:
+        stem="03_relevance",
+        settings=settings("03_relevance"),
+        weights=weights(SETTINGS["02_finetuning"]),
+    threads: workflow.cores
+    shell:
+        RUN_NOTEBOOK
+
+
+rule masking:
+    input:
+        notebook("04_masking"),
+        f"{OUT}/faces.csv",
+        f"{OUT}/faces.csv.provenance.json",
+        f"{OUT}/readouts.nc",
+        f"{OUT}/relevance.nc",
+    output:
+        table("masks"),
+        table("signs"),
+        scores=update(f"{OUT}/scores.nc"),
+        notebook=update(f"{OUT}/notebooks/04_masking.ipynb"),
+    log:
+        notebook=f"{OUT}/logs/04_masking.ipynb",
+    params:
+        stem="04_masking",
+        settings=settings("04_masking"),
+    threads: workflow.cores
+    shell:
+        RUN_NOTEBOOK
+
+
+rule generalization:
+    input:
+        notebook("05_generalization"),
+        f"{OUT}/scores.nc",
+    output:
+        table("auc"),
+        table("anova"),
+        table("pairwise"),
+        table("assumptions"),
+        table("identities"),
+        table("generalization_claims"),
+        notebook=update(f"{OUT}/notebooks/05_generalization.ipynb"),
+    log:
+        notebook=f"{OUT}/logs/05_generalization.ipynb",
+    params:
+        stem="05_generalization",
+        settings=settings("05_generalization"),
+    threads: workflow.cores
+    shell:
+        RUN_NOTEBOOK
+
+
+rule multiverse:
+    input:
+        notebook("10_multiverse"),
+        f"{OUT}/faces.csv",
+        f"{OUT}/readouts.nc",
+        f"{OUT}/relevance.nc",
+        f"{OUT}/scores.nc",
+        f"{OUT}/auc.csv",
+        SETTINGS["10_multiverse"].choices,
+        # the runs that `make multiverse` has made beside this one
+        sorted(map(str, Path("data/runs").glob(f"{RUN}.multiverse+*/scores.nc"))),
+    output:
+        table("specifications"),
+        table("survival"),
+        table("departures"),
+        notebook=update(f"{OUT}/notebooks/10_multiverse.ipynb"),
+    log:
+        notebook=f"{OUT}/logs/10_multiverse.ipynb",
+    params:
+        stem="10_multiverse",
+        settings=settings("10_multiverse"),
+    threads: workflow.cores
+    shell:
+        RUN_NOTEBOOK
+
+
 rule all:
     default_target: True
     input:
@@ -113,6 +213,10 @@ rule all:
         # by name, so that one that was deleted is made again although the book is there
         rules.faces.output,
         rules.finetuning.output,
+        rules.relevance.output,
+        rules.masking.output,
+        rules.generalization.output,
+        rules.multiverse.output,
 
 
 rule book:

@@ -217,12 +217,49 @@ class Multiverse(Chapter):
     )
 
 
+class Humans(Chapter):
+    """Settings of ``06_humans``."""
+
+    pair: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        [], max_length=2, description="pretrainings compared, the measured one first; empty: auto"
+    )
+    initialisation: Annotated[str, BeforeValidator(str)] = Field(
+        "mean", pattern=r"^(mean|\d+)$", description="mean, or the number of a readout"
+    )
+    responses: str = Field("", description="CSV or folder of answers; empty: simulated observers")
+    observers: int = Field(46, ge=2, le=1000, description="trial lists, and simulated observers")
+    catch: int = Field(8, ge=0, le=100, description="catch trials of an observer")
+    practice: int = Field(4, ge=0, le=20, description="comparisons for practice")
+    picture: int = Field(224, ge=32, le=512, description="side of the page's pictures, pixels")
+    pause: int = Field(25, ge=1, le=1000, description="comparisons between breaks")
+    contact: str = Field("", max_length=200, description="whom to ask, shown on the page")
+    min_catch: float = Field(0.75, ge=0, le=1, description="exclusion, share")
+    max_one_side: float = Field(0.85, ge=0.5, le=1, description="exclusion, share")
+    max_unanswered: float = Field(0.1, ge=0, le=1, description="exclusion, share")
+    min_median_rt: float = Field(0.3, ge=0, le=60, description="exclusion, seconds")
+    bias: float = Field(0.518, gt=0, lt=1, description="planted, probability")
+    sd_observers: float = Field(0.1, ge=0, le=5, description="planted, log odds")
+    sd_identities: float = Field(0.4, ge=0, le=5, description="planted, log odds")
+    side_bias: float = Field(0.1, ge=-5, le=5, description="planted, log odds")
+    lapse: float = Field(0.02, ge=0, le=1, description="planted, share of catch trials")
+    splits: int = Field(1000, ge=1, le=100_000, description="halvings of the observers")
+    studies: int = Field(2000, ge=2, le=1_000_000, description="simulated studies")
+    mixed_studies: int = Field(60, ge=0, le=100_000, description="of these with mixed models")
+    permutations: int = Field(2000, ge=1, le=1_000_000, description="relabellings of faces")
+    cells: int = Field(16, ge=2, le=512, description="grid of patterns, cells along a side")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: Seed = 0
+
+
 #: Notebook stem -> its model, in the order of the report.
 CHAPTERS: dict[str, type[Chapter]] = {
     "01_faces": Faces,
     "02_finetuning": Finetuning,
     "03_relevance": Relevance,
     "04_masking": Masking,
+    "05_generalization": Generalization,
+    "06_humans": Humans,
+    "10_multiverse": Multiverse,
 }
 
 

@@ -643,7 +643,9 @@ def planted_study():
     maps = np.stack(
         [
             batch.relevance[:, 0]
-            for batch in compute_relevance(trunk, [readout], images, labels, progress=False)
+            for batch in compute_relevance(
+                trunk, [readout], images, labels, "integrated_gradients", steps=4, progress=False
+            )
         ]
     )
     maps = np.concatenate(maps)[None]

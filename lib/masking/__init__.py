@@ -6,6 +6,8 @@
     What stands in their place.
 ``scores``
     Every masked face once through every trunk, read by all destination models.
+``study``
+    What it needs of a run.
 ``tables``
     The scores for :mod:`lib.generalization`, curves, and what the sign of relevance explains.
 ``panels``
@@ -18,6 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from lib.masking.masks import (
+    BASELINES,
     LEVELS,
     MASKS,
     SCATTERED,
@@ -25,6 +28,8 @@ from lib.masking.masks import (
     check_levels,
     check_maps,
     count_pixels,
+    example_masks,
+    find_constant,
     make_ranks,
     mask_pixels,
     rank_pixels,
@@ -36,19 +41,26 @@ from lib.masking.tables import (
     compute_shares_left,
     count_literal,
     count_own,
+    example_rows,
+    explain_rises,
     scores_table,
+    summarise_findings,
     summarise_passes,
     summarise_rises,
+    summarise_shares,
+    tabulate_areas,
 )
 
 if TYPE_CHECKING:
-    from lib.masking.fills import FILLS, Filler
-    from lib.masking.scores import BASELINES, Destinations, choose_sources, compute_scores
+    from lib.masking.fills import FILLS, Filler, example_fills
+    from lib.masking.scores import Destinations, choose_sources, compute_scores
+    from lib.masking.study import Study, load_study
 
 #: What needs a network is imported when it is asked for: the statistics read the scores without
 #: TensorFlow.
-_LATER = {"FILLS": "fills", "Filler": "fills", "BASELINES": "scores", "Destinations": "scores"}
+_LATER = {"FILLS": "fills", "Filler": "fills", "example_fills": "fills", "Destinations": "scores"}
 _LATER |= {"choose_sources": "scores", "compute_scores": "scores"}
+_LATER |= {"Study": "study", "load_study": "study"}
 
 __all__ = [
     "BASELINES",
@@ -59,6 +71,7 @@ __all__ = [
     "SIGNED",
     "Destinations",
     "Filler",
+    "Study",
     "check_levels",
     "check_maps",
     "choose_sources",
@@ -70,12 +83,21 @@ __all__ = [
     "count_literal",
     "count_own",
     "count_pixels",
+    "example_fills",
+    "example_masks",
+    "example_rows",
+    "explain_rises",
+    "find_constant",
+    "load_study",
     "make_ranks",
     "mask_pixels",
     "rank_pixels",
     "scores_table",
+    "summarise_findings",
     "summarise_passes",
     "summarise_rises",
+    "summarise_shares",
+    "tabulate_areas",
 ]
 
 

@@ -6,14 +6,14 @@ subtracted. Every other choice is a way to see whether a result hangs on that on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import ndimage
 
 from lib.errors import InputError
-from lib.masking.masks import check_names
-from lib.vgg import prepare
+from lib.masking.masks import check_names, mask_pixels, rank_pixels
+from lib.vgg import Trunk, prepare
 
 #: ``channel_mean``: zero after mean subtraction. ``black``: grey level 0. ``image_mean``: the mean
 #: of this image. ``blur``: the pixel of the blurred image. ``noise``: a pixel from a random place
@@ -107,6 +107,11 @@ class Filler:
             return np.stack([self._inpaint(r, m) for r, m in zip(rows, masks, strict=True)])
         return np.where(masks[..., None], self.instead[rows], self.prepared[rows])
 
+    def picture(self, row: int, mask: np.ndarray) -> np.ndarray:
+        """What the networks see of one masked face (y, x), as a picture: uint8 RGB (y, x, 3)."""
+        shown = self.apply(np.array([row]), mask[None])[0] + np.asarray(self.means, np.float32)
+        return shown[..., ::-1].round().clip(0, 255).astype(np.uint8)
+
     def _inpaint(self, row: int, mask: np.ndarray) -> np.ndarray:
         from skimage.restoration import inpaint_biharmonic
 
@@ -118,3 +123,42 @@ class Filler:
         channels = {} if image.ndim == 2 else {"channel_axis": -1}
         found = prepare(inpaint_biharmonic(image, mask, **channels)[None], self.means)[0]
         return np.where(mask[..., None], found, self.prepared[row])
+
+
+def example_fills(
+    images: np.ndarray,
+    maps: np.ndarray,
+    face: int,
+    level: float,
+    trunks: Mapping[str, Trunk],
+    *,
+    blur: float = 0.05,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """One face, and what the first trunk sees of it under every fill, for a figure.
+
+    Parameters
+    ----------
+    images : ndarray, (n, y, x) or (n, y, x, 3)
+    maps : array, (n, y, x)
+        Relevance of one source model.
+    face : int
+        Which image.
+    level : float
+        Percent of pixels removed.
+    trunks : mapping of name -> Trunk
+    blur, seed
+        See :class:`Filler`.
+
+    Returns
+    -------
+    dict
+        ``unmasked`` and every fill -> ndarray of uint8, (y, x, 3).
+    """
+    mask = mask_pixels(rank_pixels(np.asarray(maps)[face][None]), level)[0]
+    means = next(iter(trunks.values())).means
+    one = np.asarray(images)[face][None]
+    found = {"unmasked": Filler(one, means).picture(0, np.zeros_like(mask))}
+    for fill in FILLS:
+        found[fill] = Filler(one, means, fill, blur=blur, seed=seed).picture(0, mask)
+    return found

@@ -12,10 +12,12 @@ than the loss of what it looks at. So there are baselines that are as scattered 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
+import xarray as xr
 
 from lib.errors import InputError
 
@@ -26,6 +28,19 @@ SIGNED = ("positive", "negative")
 SCATTERED = ("mirrored", "shifted", "phase_scrambled", "other_face")
 #: All masks; ``random`` has no source model.
 MASKS = ("relevance", *SIGNED, *SCATTERED, "random")
+#: Masks beside relevance.
+BASELINES = MASKS[1:]
+#: Mask -> words.
+WORDS = {
+    "relevance": "relevance",
+    "positive": "positive only",
+    "negative": "negative only",
+    "mirrored": "map mirrored",
+    "shifted": "map shifted",
+    "phase_scrambled": "map's phases\nscrambled",
+    "other_face": "another\nface's map",
+    "random": "random pixels",
+}
 #: Tells the random draws of one seed apart.
 _STREAM = {"shifted": 1, "phase_scrambled": 2, "other_face": 3, "random": 4}
 
@@ -251,10 +266,51 @@ def make_ranks(maps: np.ndarray, mask: str, seed: int = 0, draw: int = 0) -> np.
     return rank_pixels(maps)
 
 
+def find_constant(relevance: xr.DataArray) -> list[str]:
+    """Faces for which some model's map is the same everywhere (zero, say) and so ranks no pixel.
+
+    Parameters
+    ----------
+    relevance : DataArray, (model, identity, y, x)
+        Read one model at a time.
+    """
+    lost = np.zeros(relevance.sizes["identity"], bool)
+    for k in range(relevance.sizes["model"]):
+        flat = relevance.isel(model=k).to_numpy().reshape(len(lost), -1)
+        lost |= flat.max(1) == flat.min(1)
+    return relevance["identity"].to_numpy()[lost].astype(str).tolist()
+
+
+def example_masks(
+    maps: np.ndarray, face: int, masks: Sequence[str], levels: Sequence[float], seed: int = 0
+) -> dict[str, np.ndarray]:
+    """What several masks remove from one face.
+
+    Parameters
+    ----------
+    maps : ndarray, (n, y, x)
+        Relevance of one source model for all faces.
+    face : int
+        Which of them.
+    masks : sequence of str
+        Of :data:`MASKS`.
+    levels : sequence of float
+    seed : int
+
+    Returns
+    -------
+    dict
+        Mask -> ndarray of bool, (level, y, x).
+    """
+    ranks = {mask: make_ranks(maps, mask, seed)[face][None] for mask in masks}
+    return {
+        mask: np.concatenate([mask_pixels(found, level) for level in levels])
+        for mask, found in ranks.items()
+    }
+
+
 def check_names(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
     """Refuse unknown or repeated names, offering the nearest spelling."""
-    import difflib
-
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)

@@ -30,6 +30,7 @@ from lib import store, vgg
 from lib.errors import InputError
 from lib.masking.fills import Filler
 from lib.masking.masks import (
+    BASELINES,
     LEVELS,
     MASKS,
     SIGNED,
@@ -43,8 +44,8 @@ from lib.network import Readout
 from lib.progress import track
 from lib.relevance.study import list_models
 
-#: Masks beside relevance.
-BASELINES = MASKS[1:]
+#: Modules of this package that decide a score; the others make tables and figures of scores.
+DECIDE = ("masks.py", "fills.py", "scores.py")
 
 
 # ------------------------------------------------------------------------------------ destinations
@@ -275,10 +276,8 @@ class Checkpoints:
 def code_digest() -> str:
     """Digest of the code that makes and scores masked images."""
     found = hashlib.sha256()
-    for path in (*sorted(Path(__file__).parent.glob("*.py")), Path(vgg.__file__)):
-        # tables and figures of scores decide no score
-        if path.name not in ("panels.py", "tables.py"):
-            found.update(path.read_bytes())
+    for path in (*(Path(__file__).with_name(name) for name in DECIDE), Path(vgg.__file__)):
+        found.update(path.read_bytes())
     return found.hexdigest()
 
 
@@ -408,7 +407,7 @@ def compute_scores(
     levels : sequence of float
         Percentages of pixels removed, 0 to 100. At 0 and 100 all sources share one pass.
     baselines : sequence of str
-        Of :data:`BASELINES`.
+        Of :data:`lib.masking.BASELINES`.
     fills : sequence of str
         Of :data:`lib.masking.FILLS`.
     initialisations : int

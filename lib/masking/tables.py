@@ -9,8 +9,19 @@ import pandas as pd
 import xarray as xr
 
 from lib.errors import InputError
+from lib.generalization.auc import summarise_curves
 from lib.generalization.bins import BINS, DESTINATION, SOURCE, bin_of
-from lib.masking.masks import SIGNED, check_levels, check_maps, mask_pixels, rank_pixels
+from lib.masking.masks import (
+    MASKS,
+    SCATTERED,
+    SIGNED,
+    WORDS,
+    check_levels,
+    check_maps,
+    example_masks,
+    mask_pixels,
+    rank_pixels,
+)
 
 _FACTORS = ("pretraining", "task", "instance")
 #: Bins of sources that have a destination's own pretraining and task.
@@ -261,6 +272,191 @@ def compute_shares_left(
                 both = (masks & (maps > 0)).sum((1, 2)), masks.sum((1, 2))
                 rows.append(row | {"removed_positive": _mean_ratio(*both)})
     return pd.DataFrame(rows)
+
+
+def summarise_shares(shares: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
+    """Shares left under ranking by magnitude, by pretraining and task of the source.
+
+    Parameters
+    ----------
+    shares : DataFrame
+        Of :func:`compute_shares_left`.
+    confidence : float
+        Of the intervals over source models.
+
+    Returns
+    -------
+    DataFrame
+        ``source_pretraining``, ``source_task``, ``level``; ``positive`` and ``negative``, each with
+        ``_low`` and ``_high`` (NaN with a single model); ``removed_positive``.
+    """
+    shares = shares[shares["order"] == "magnitude"]
+    by = SOURCE[:2]
+    found = shares.groupby([*by, "level"], sort=False)["removed_positive"].mean().reset_index()
+    for sign in SIGNED:
+        curves = shares.rename(columns={sign: "accuracy"})
+        part = summarise_curves(curves, by, confidence)
+        part = part.rename(columns={"accuracy": sign, "low": f"{sign}_low", "high": f"{sign}_high"})
+        found = found.merge(part.drop(columns="n_models"), on=[*by, "level"], validate="1:1")
+    return found
+
+
+def explain_rises(bins: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
+    """Where mean curves rise although more is removed, and what went on the way.
+
+    Parameters
+    ----------
+    bins : DataFrame
+        Mean curves: ``destination_pretraining``, ``destination_task``, ``bin``, ``level``,
+        ``accuracy``. Level 100, where nothing is left to see, is passed over.
+    shares : DataFrame
+        Of :func:`compute_shares_left`.
+
+    Returns
+    -------
+    DataFrame
+        ``pretraining``, ``task`` (of the destination), ``source`` (bin), ``rise`` (0 if the curve
+        never rises), ``from`` and ``to`` (percent), and for each sign the share of all relevance of
+        that sign, over the sources of the bin, which went between the two levels.
+    """
+    by = ["destination_pretraining", "destination_task", "bin"]
+    inside = bins[(bins["level"] < 100) & bins["bin"].isin(BINS)]
+    rises = summarise_rises(inside, by)
+    left = shares[shares["order"] == "magnitude"]
+    left = left.groupby([*SOURCE[:2], "level"], sort=False)[list(SIGNED)].mean()
+    conditions = list(left.index.droplevel("level").unique())
+    rows = []
+    for row in rises.itertuples(index=False):
+        destination = (row.destination_pretraining, row.destination_task, 0)
+        # instances are all of one kind here, so a source of the destination's own type is "itself"
+        wanted = "same_instance" if row.bin == "other_initialisation" else row.bin
+        mine = [c for c in conditions if bin_of((*c, 0), destination) == wanted]
+        gone = dict.fromkeys(SIGNED, np.nan)
+        if row.rise > 0 and mine:
+            steps = [left.loc[(*c, row.before)] - left.loc[(*c, row.after)] for c in mine]
+            gone = pd.concat(steps, axis=1).mean(axis=1).to_dict()
+        rows.append(
+            {
+                "pretraining": row.destination_pretraining,
+                "task": row.destination_task,
+                "source": row.bin,
+                "rise": row.rise,
+                "from": row.before,
+                "to": row.after,
+                "positive gone": gone["positive"],
+                "negative gone": gone["negative"],
+            }
+        )
+    order = {name: k for k, name in enumerate(BINS)}
+    table = pd.DataFrame(rows)
+    return table.sort_values(
+        ["pretraining", "task", "source"],
+        key=lambda c: c.map(order) if c.name == "source" else c,
+        ignore_index=True,
+    )
+
+
+def tabulate_areas(auc: pd.DataFrame) -> pd.DataFrame:
+    """Mean area of every mask (columns) for every type of destination (rows).
+
+    Parameters
+    ----------
+    auc : DataFrame
+        ``destination_...``, ``mask``, ``auc``: one row per destination and mask.
+    """
+    mean = auc.pivot_table("auc", DESTINATION[:2], "mask", aggfunc="mean", sort=False)
+    table = mean[[mask for mask in MASKS if mask in mean.columns]].reset_index()
+    names = {DESTINATION[0]: "pretraining", DESTINATION[1]: "task"}
+    return table.rename(columns=names).rename_axis(columns=None)
+
+
+def summarise_findings(areas: pd.DataFrame, rises: pd.DataFrame) -> dict[str, float | int | str]:
+    """Numbers of the chapter's last paragraph.
+
+    Parameters
+    ----------
+    areas : DataFrame
+        Of :func:`tabulate_areas`.
+    rises : DataFrame
+        Of :func:`explain_rises`.
+
+    Returns
+    -------
+    dict
+        ``n_types``; ``area_relevance``, ``area_scattered`` (mean over the scattered baselines) and
+        ``area_random``; ``n_scattered``, types in which every scattered baseline does less harm
+        than relevance, and ``n_random``, those in which random pixels do more; ``rise`` with
+        ``rise_where``, the largest one. What was not computed is NaN or 0.
+    """
+    scattered = [mask for mask in SCATTERED if mask in areas]
+    above = areas[scattered].gt(areas["relevance"], axis=0).all(axis=1) if scattered else ()
+    random = areas["random"] if "random" in areas else pd.Series(dtype=float)
+    found = {
+        "n_types": len(areas),
+        "area_relevance": float(areas["relevance"].mean()),
+        "area_scattered": float(areas[scattered].to_numpy().mean()) if scattered else np.nan,
+        "area_random": float(random.mean()),
+        "n_scattered": int(sum(above)),
+        "n_random": int((random < areas["relevance"].reindex(random.index)).sum()),
+        "rise": 0.0,
+        "rise_where": "nowhere",
+    }
+    if len(rises) and rises["rise"].max() > 0:
+        top = rises.loc[rises["rise"].idxmax()]
+        found["rise"] = float(top["rise"])
+        found["rise_where"] = (
+            f"{top['pretraining']}, {top['task']}, source: {top['source'].replace('_', ' ')}, "
+            f"from {top['from']:g}% to {top['to']:g}%"
+        )
+    return found
+
+
+def example_rows(
+    relevance: xr.DataArray,
+    face: int,
+    baselines: Sequence[str],
+    levels: Sequence[float],
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Masks of one face for a figure: relevance by pretraining, random pixels, scattered masks.
+
+    Parameters
+    ----------
+    relevance : DataArray, (model, identity, y, x)
+    face : int
+        Which identity, from 0.
+    baselines : sequence of str
+        Of :data:`lib.masking.BASELINES`; made from the map of the first model. Those by sign are
+        left out.
+    levels : sequence of float
+        Percent of pixels; both ends are left out.
+    seed : int
+
+    Returns
+    -------
+    dict
+        Words -> ndarray of bool, (level, y, x).
+
+    Raises
+    ------
+    InputError
+        There is no such face.
+    """
+    if not 0 <= face < relevance.sizes["identity"]:
+        raise InputError(
+            f"example = {face} is refused; there are {relevance.sizes['identity']} faces, counted "
+            "from 0."
+        )
+    inner = [level for level in sorted(levels) if 0 < level < 100]
+    rows = {}
+    for pretraining in dict.fromkeys(relevance["pretraining"].to_numpy().tolist()):
+        first = int(np.flatnonzero(relevance["pretraining"].to_numpy() == pretraining)[0])
+        maps = relevance.isel(model=first).to_numpy()
+        masks = example_masks(maps, face, ["relevance"], inner)
+        rows[f"relevance,\n{pretraining}"] = masks["relevance"]
+    shown = [b for b in ("random", *SCATTERED) if b in baselines]
+    made = example_masks(relevance.isel(model=0).to_numpy(), face, shown, inner, seed)
+    return rows | {WORDS[name]: masks for name, masks in made.items()}
 
 
 def _mean_ratio(part: np.ndarray, whole: np.ndarray) -> float:
