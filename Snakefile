@@ -53,6 +53,17 @@ def weights(chapter):
     return [dependencies.state_of(os.path.expanduser(path)) for path in (*shipped, *own)]
 
 
+def state_of_responses(path):
+    """State of the collected answers; none are there unless a path is given."""
+    return dependencies.state_of(os.path.expanduser(path)) if path else "none"
+
+
+def state_of_page():
+    """Which packages of the experiment page are installed (scripts/setup_env.py)."""
+    stamp = Path("experiment/node_modules/.installed")
+    return stamp.read_text(encoding="utf-8") if stamp.is_file() else "none"
+
+
 # The runner writes the notebook under `log:`, which outlives a failed job, and copies it to
 # `output:` last: what failed can be read and is never published. `update()` keeps what an earlier run
 # made until it is replaced; by itself the engine deletes outputs before it starts a job.
@@ -180,6 +191,36 @@ rule generalization:
         RUN_NOTEBOOK
 
 
+rule humans:
+    input:
+        notebook("06_humans"),
+        f"{OUT}/faces.csv",
+        f"{OUT}/faces.csv.provenance.json",
+        f"{OUT}/readouts.nc",
+        f"{OUT}/logits.nc",
+        f"{OUT}/relevance.nc",
+        # the experiment page's own files
+        [f"experiment/{name}" for name in ("index.html", "style.css", "plugins.js", "app.js")],
+    output:
+        [table(name) for name in ("choices", "rank2", "agreement", "trials", "answers", "observers")],
+        [table(name) for name in ("preference", "preferences", "humans", "printed", "coverage")],
+        [table(name) for name in ("closeness", "predictors", "representations")],
+        notebook=update(f"{OUT}/notebooks/06_humans.ipynb"),
+    log:
+        notebook=f"{OUT}/logs/06_humans.ipynb",
+    params:
+        stem="06_humans",
+        settings=settings("06_humans"),
+        weights=weights(SETTINGS["02_finetuning"]),
+        responses=state_of_responses(SETTINGS["06_humans"].responses),
+        packages=state_of_page(),
+    threads: workflow.cores
+    shell:
+        # no output of the rule: a run without a second pretraining, or a machine without jsPsych,
+        # has no page
+        RUN_NOTEBOOK + f" --pages {OUT}/pages/experiment"
+
+
 rule multiverse:
     input:
         notebook("10_multiverse"),
@@ -216,6 +257,7 @@ rule all:
         rules.relevance.output,
         rules.masking.output,
         rules.generalization.output,
+        rules.humans.output,
         rules.multiverse.output,
 
 
