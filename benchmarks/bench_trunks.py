@@ -1,7 +1,8 @@
 """Features of a trunk against its bare convolutions, and training of readouts against features.
 
-``BENCH_SIZE`` (pixels, default 224), ``BENCH_IMAGES`` (images in a turn, default 32) and
-``BENCH_ROUNDS`` (default 3) make it shorter.
+``BENCH_SIZE`` (pixels, default 224), ``BENCH_IMAGES`` (images in a turn, default 32 of the study's
+1,515: a trunk's time grows in proportion) and ``BENCH_ROUNDS`` (default 3) make it shorter. The
+readouts learn from as many features as the study has, five of the twenty-five epochs.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from lib.finetuning import Task, make_split, train_readouts
 
 IDENTITIES, VIEWS = 101, 15
 BATCH = 16
+#: Memory that a study at 224 px may take, MB.
+LIMIT = 4096.0
 
 
 def bare_convolutions(trunk: vgg.Trunk, images: int, precision: str) -> float:
@@ -73,8 +76,13 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"Peak memory of this process: {peak:.0f} MB")
     unit = f"images/s, {size} px, {precision}"
+    memory = {
+        **compare("trunks_peak_memory", np.array([peak]), np.array([LIMIT]), "the limit", "MB"),
+        "ratio": round(LIMIT / peak, 3),
+    }
     record(
         [
+            memory,
             compare(
                 "features_vs_bare_convolutions",
                 speeds["features"],

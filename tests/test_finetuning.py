@@ -258,24 +258,52 @@ def test_networks_and_what_falls_short_by_hand():
         [1.0, 1.0, 0.4, True],
         [1.0, 0.5, 0.4, False],
     ]
-    short = finetuning.explain_shortfall(networks, table)
+    # Eight images of two classes: one feature that tells them apart, and one that does not.
+    task = Task("identity", np.arange(8) % 2)
+    kept = np.arange(8) >= 4
+    telling, blind = (task.labels[:, None] * 1.0, np.repeat([0.0, 1.0], 4)[:, None])
+
+    def explain(some, features):
+        return finetuning.explain_shortfall(some, table, {"weak": features}, [task], kept)
+
+    short = explain(networks, blind)
     assert short.iloc[0].tolist() == [
-        *("weak", "identity", 1, 1, 0.5, 1.0, 90.0, 0.0),
-        "features differ between images of one class",
+        *("weak", "identity", 1, 1, 0.5, 1.0, 0.5, 90.0, 0.0),
+        "the features are the limit",
     ]
     said = finetuning.state_shortfall(networks, short)
     assert said.startswith("1 of 2 networks exceed 98%; below are 1 of 1 weak networks")
     unfitted = networks.assign(training=[1.0, 0.7])
-    why = finetuning.explain_shortfall(unfitted, table)["why"].item()
-    assert why == "training images not fitted"
+    assert explain(unfitted, telling)["why"].item() == "training images not fitted"
+    assert explain(networks, telling)["why"].item() == "training images learned too literally"
     good = networks.iloc[:1]
-    none = finetuning.explain_shortfall(good, table)
+    none = explain(good, blind)
     assert finetuning.state_shortfall(good, none).startswith("all 1 networks classify more than")
     # exactly 98% is not "better than 98%"
     fifty = [("p", "gender", 0, 0.0, "validation", 0, int(k == 0)) for k in range(50)]
     train = [("p", "gender", 0, 0.0, "training", 0, 0)]
     one = history.query("pretraining == 'good'").assign(pretraining="p", task="gender")
     assert not finetuning.summarise_networks(predictions_of(*fifty, *train), one)["above"].item()
+
+
+def test_ceiling_is_scikit_learns_ridge_classifier():
+    from sklearn.linear_model import RidgeClassifier
+
+    rng = np.random.default_rng(5)
+    labels = np.arange(60) % 4
+    features = rng.normal(size=(4, 80))[labels] * 0.4 + rng.normal(size=(60, 80))
+    kept = rng.random(60) < 0.4
+    shown = features[~kept] - features[~kept].mean(0)
+    scale = np.linalg.eigvalsh(shown @ shown.T).mean()
+    scores = []
+    for penalty in (0.01, 30.0):
+        ridge = RidgeClassifier(alpha=penalty * scale).fit(features[~kept], labels[~kept])
+        scores.append(ridge.score(features[kept], labels[kept]))
+        one = finetuning.compute_ceiling(features, Task("t", labels), kept, [penalty])
+        assert one == pytest.approx(scores[-1])
+    assert 0.3 < min(scores) < max(scores) < 1
+    both = finetuning.compute_ceiling(features, Task("t", labels), kept, [0.01, 30.0])
+    assert both == max(scores)
 
 
 def test_printed_and_here_side_by_side():
