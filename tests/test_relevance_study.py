@@ -168,6 +168,13 @@ def test_part_tables_hold_the_means_and_leave_out_what_no_face_shows(maps):
         & (summary["share"] == "absolute")
     ]
     assert some["mean"].item() == pytest.approx(found["absolute"][6:, :, nose].mean())
+    compact = parts.condition_table(summary).set_index("part")
+    assert "area" in compact and compact.shape == (12, 5)
+    assert compact.loc["nose", "two gender"] == pytest.approx(some["mean"].item())
+    np.testing.assert_allclose(compact.sum(), 1)
+    weighted = summary.assign(mean=summary["area"] * summary["part"].map({"chin": 3}).fillna(1))
+    assert parts.name_top(weighted, 1) == "chin (3.0 times its share of the pixels)"
+    assert "no part labels" in parts.name_top(None)
     assert (summary["low"] <= summary["mean"]).all() and (summary["mean"] <= summary["high"]).all()
 
 
@@ -245,22 +252,25 @@ def test_a_model_without_relevance_is_counted(trunk):
     assert kept["zero"].item() == 2 and np.isnan(kept["median"].item())
 
 
-def faces_with(**columns):
-    return FaceSet(root=None, table=pd.DataFrame(columns))
-
-
 def test_the_true_class_is_the_place_among_the_sorted_names():
-    faces = faces_with(identity=["b", "a", "c", "b"], gender=["male", "female", None, "male"])
-    assert list(study.true_classes(faces, np.array([2, 0, 3]), "identity")) == [2, 1, 1]
-    assert list(study.true_classes(faces, np.array([0, 1]), "gender")) == [1, 0]
-    with pytest.raises(InputError, match="do not say the gender"):
-        study.true_classes(faces, np.array([0, 2]), "gender")
-    with pytest.raises(InputError, match="do not say the age"):
-        study.true_classes(faces, np.array([0]), "age")
-    targets = study.choose_targets(faces, np.array([1]), ["identity"], "rank_2")
+    genders = ["male", "female", "male", "male"]
+    table = pd.DataFrame({"path": list("wxyz"), "identity": list("baca"), "gender": genders})
+    faces, rows = FaceSet(root=None, table=table), np.array([2, 0, 1])
+    found = study.choose_targets(faces, rows, ["identity", "gender"], "true")
+    assert {k: v.tolist() for k, v in found.items()} == {"identity": [2, 1, 0], "gender": [1, 1, 0]}
+    targets = study.choose_targets(faces, rows, ["identity"], "rank_2")
     assert targets == {"identity": "rank_2"}
     with pytest.raises(InputError, match="no target 'real'"):
-        study.choose_targets(faces, np.array([1]), ["identity"], "real")
+        study.choose_targets(faces, rows, ["identity"], "real")
+
+
+def test_views_are_found_where_there_are_any():
+    views = [30.0, 0.0, -30.0, 30.0, np.nan, 30.0]
+    table = pd.DataFrame({"identity": list("babaab"), "viewpoint": views})
+    faces = FaceSet(root=None, table=table)
+    assert list(study.find_views(faces, ["b", "a"], [30.0, -30.0])) == [3, 2, 0]
+    assert study.find_views(faces, ["b"], [75.0]).size == 0
+    assert study.find_views(faces, ["b"], []).size == 0
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -318,6 +328,10 @@ def test_networks_are_trained_on_the_same_people_and_tested_on_others():
         some = control[faces.male[control] == sex]
         assert faces.glasses[some].mean() == 0.5
     assert faces.glasses[test].mean() == 0.5 and len(cue) == len(control) == 32
+    few = truth.choose_worn(faces, test, 6)
+    assert faces.glasses[few].all() and set(few) <= set(test)
+    assert np.unique(faces.person[few], return_counts=True)[1].tolist() == [2, 2, 1, 1]
+    assert len(truth.choose_worn(faces, test, 99)) == faces.glasses[test].sum()
 
 
 def test_a_cue_that_decides_is_found_and_one_that_does_not_is_not(trunk):

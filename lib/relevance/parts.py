@@ -32,6 +32,10 @@ GROUPS = {
 }
 #: What a share is taken of.
 SHARES = ("absolute", "positive", "negative")
+#: Columns of :func:`parts_table`.
+COLUMNS = ("model", "pretraining", "task", "instance", "part", "area", *SHARES)
+#: Parts smaller than this share of the pixels are not named: a few pixels give unsteady ratios.
+SMALLEST = 0.002
 
 
 def group_parts(labels: np.ndarray) -> np.ndarray:
@@ -123,8 +127,7 @@ def parts_table(parts: dict[str, np.ndarray], models: pd.DataFrame) -> pd.DataFr
                     *(names[group], parts["area"][:, group].mean(), *shares),
                 )
             )
-    columns = ["model", "pretraining", "task", "instance", "part", "area", *SHARES]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def summarise_parts(
@@ -175,3 +178,48 @@ def summarise_parts(
                 )
             )
     return pd.concat(tables, ignore_index=True)
+
+
+def condition_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Share of |R| on each part, a column for each condition.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Of :func:`summarise_parts`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``part``, ``area``, ``<pretraining> <task>``, ...
+    """
+    some = summary[summary["share"] == "absolute"]
+    found = some.drop_duplicates("part")[["part", "area"]].reset_index(drop=True)
+    for (pretraining, task), mine in some.groupby(["pretraining", "task"], sort=False):
+        found[f"{pretraining} {task}"] = found["part"].map(mine.set_index("part")["mean"])
+    return found
+
+
+def name_top(summary: pd.DataFrame | None, count: int = 3) -> str:
+    """The parts with most |R| for their area, in words, over all conditions.
+
+    Parameters
+    ----------
+    summary : DataFrame or None
+        Of :func:`summarise_parts`; None where the faces have no labels.
+    count : int
+
+    Returns
+    -------
+    str
+        E.g. ``"nose (3.2 times its share of the pixels), eyes (2.1), brows (1.9)"``.
+    """
+    if summary is None:
+        return "not measured, for these faces carry no part labels"
+    table = condition_table(summary)
+    table = table[table["area"] >= SMALLEST]
+    ratio = table.drop(columns=["part", "area"]).mean(axis=1) / table["area"]
+    order = np.argsort(-ratio.to_numpy(), kind="stable")[:count]
+    words = [f"{table['part'].iloc[k]} ({ratio.iloc[k]:.1f})" for k in order]
+    words[0] = words[0].replace(")", " times its share of the pixels)")
+    return ", ".join(words)

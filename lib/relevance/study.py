@@ -13,7 +13,9 @@ import xarray as xr
 
 from lib.errors import InputError
 from lib.faces.dataset import FaceSet
+from lib.finetuning import make_tasks
 from lib.network import Readout
+from lib.progress import track
 from lib.relevance.composites import Composite
 from lib.relevance.compute import Target, choose_precision, compute_relevance
 from lib.vgg import Trunk
@@ -44,52 +46,49 @@ def list_models(readouts: Mapping[str, Sequence[Readout]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "pretraining", "task", "instance"])
 
 
-def true_classes(faces: FaceSet, rows: np.ndarray, task: str) -> np.ndarray:
-    """Class of some images in a task: its place among the sorted values of the column ``task``.
+def choose_targets(
+    faces: FaceSet, rows: np.ndarray, tasks: Sequence[str], target: str
+) -> dict[str, Target]:
+    """What is explained of some images, for each task.
 
     Parameters
     ----------
     faces : FaceSet
-        All faces that the readouts were trained on.
+        All faces that the readouts were trained on; they say the classes.
     rows : ndarray of int
         Rows of its table.
-    task : str
-        ``identity``, ``gender``, ...
+    tasks : sequence of str
+    target : {"true", "predicted", "rank_2"}
 
     Returns
     -------
-    ndarray, (rows,), int
+    dict
+        Task -> true classes (rows,), ``"predicted"`` or ``"rank_2"``.
 
     Raises
     ------
     InputError
-        The faces do not say it, or not of every image.
-    """
-    values = faces.table[task] if task in faces.table else pd.Series(dtype=object)
-    codes = pd.Categorical(values).codes.astype(int)
-    if not len(codes) or (codes[rows] < 0).any():
-        raise InputError(
-            f"The faces do not say the {task} of every image, so there is no true class; add it to "
-            'the manifest, or use SET="target=predicted".'
-        )
-    return codes[rows]
-
-
-def choose_targets(
-    faces: FaceSet, rows: np.ndarray, tasks: Sequence[str], target: str
-) -> dict[str, Target]:
-    """What is explained, for each task: the true classes, ``"predicted"`` or ``"rank_2"``.
-
-    Raises
-    ------
-    InputError
-        An unknown target, or as :func:`true_classes`.
+        An unknown target, or as :func:`lib.finetuning.make_tasks`.
     """
     if target not in TARGETS:
         raise InputError(f"There is no target {target!r}; use {', '.join(TARGETS)}.")
     if target == "true":
-        return {task: true_classes(faces, rows, task) for task in tasks}
+        return {task.name: task.labels[rows] for task in make_tasks(faces.table, tasks)}
     return dict.fromkeys(tasks, target)
+
+
+def find_views(faces: FaceSet, people: Sequence[str], viewpoints: Sequence[float]) -> np.ndarray:
+    """Rows of some people's images from given viewpoints (degrees), where there are such images.
+
+    Returns
+    -------
+    ndarray of int
+        Person by person, each from left to right.
+    """
+    table = faces.table.reset_index(drop=True)
+    some = table[table["viewpoint"].isin(viewpoints) & table["identity"].isin(people)]
+    some = some.drop_duplicates(["identity", "viewpoint"])
+    return some.sort_values(["identity", "viewpoint"]).index.to_numpy(int)
 
 
 def compute_maps(
@@ -165,6 +164,46 @@ def compute_maps(
             "identity": list(names),
         },
     )
+
+
+def compute_subset(
+    trunks: Mapping[str, Trunk],
+    readouts: Mapping[str, Sequence[Readout]],
+    faces: FaceSet,
+    rows: np.ndarray,
+    target: str,
+    methods: Sequence[str],
+    *,
+    precision: str = "auto",
+) -> dict[str, xr.Dataset]:
+    """Maps of a few faces by several methods, each as :func:`compute_maps` gives them.
+
+    Parameters
+    ----------
+    trunks, readouts : mapping
+    faces : FaceSet
+    rows : ndarray of int
+        Rows of its table.
+    target : str
+        See :func:`choose_targets`.
+    methods : sequence of str
+        Names of :data:`lib.relevance.COMPOSITES` or :data:`lib.relevance.METHODS`.
+    precision : str
+
+    Returns
+    -------
+    dict
+        Method -> Dataset.
+    """
+    tasks = list(dict.fromkeys(list_models(readouts)["task"]))
+    targets = choose_targets(faces, rows, tasks, target)
+    names = faces.table["identity"].iloc[rows]
+    images = faces.images(rows)
+    settings = {"precision": precision, "progress": False}
+    return {
+        method: compute_maps(trunks, readouts, images, targets, names, method, **settings)
+        for method in track(methods, "methods")
+    }
 
 
 def models_of(maps: xr.Dataset) -> pd.DataFrame:

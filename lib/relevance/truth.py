@@ -204,6 +204,13 @@ def train_cue_readouts(
     return readouts, pd.DataFrame(answers, columns=columns)
 
 
+def choose_worn(faces: CueSet, rows: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """At most ``count`` of some rows that wear glasses, people taking turns; sorted."""
+    worn = np.random.default_rng(seed).permutation(rows[faces.glasses[rows]])
+    turn = pd.Series(faces.person[worn]).groupby(faces.person[worn]).cumcount()
+    return np.sort(worn[np.argsort(turn.to_numpy(), kind="stable")[:count]])
+
+
 def widen(mask: np.ndarray, margin: int) -> np.ndarray:
     """A mask and the pixels up to ``margin`` steps (8 neighbours) around it, (n, y, x) bool."""
     if not margin:
