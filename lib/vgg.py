@@ -22,6 +22,7 @@ A path
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,8 @@ from lib.store import ROOT, sha256
 # TensorFlow rounds float32 products to 10 bits on recent GPUs; here float32 means float32.
 tf.config.experimental.enable_tensor_float_32_execution(False)
 
+#: Trunks that :func:`load_trunk` knows by name; ``synthface-2`` and so on are further seeds.
+NAMES = ("imagenet", "imagenet_torchvision", "vggface", "synthface")
 #: Output channels of the convolutions, block by block.
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 LAYERS = tuple(
@@ -491,9 +494,11 @@ def _load_model(name: str, means: str) -> Trunk:
     """A Keras model from disk, refused unless every layer can be analysed."""
     path = Path(name)
     if not path.exists():
+        near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise InputError(
-            f"There is no trunk {name!r}: use imagenet, imagenet_torchvision, vggface, synthface, "
-            "or the path of a saved Keras model."
+            f"There is no trunk {name!r}{hint}: use {', '.join(NAMES)}, or the path of a saved "
+            "Keras model."
         )
     if path.is_dir():
         raise InputError(f"{path} is a folder; save the model as one file, model.save('x.keras').")

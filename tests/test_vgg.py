@@ -268,8 +268,10 @@ def test_any_keras_model_by_path(tmp_path):
     (tmp_path / "no.keras").write_text(json.dumps({}))
     with pytest.raises(InputError, match="no Keras model"):
         vgg.load_trunk(str(tmp_path / "no.keras"))
-    with pytest.raises(InputError, match="no trunk 'alexnet'"):
-        vgg.load_trunk("alexnet")
+    with pytest.raises(InputError, match="no trunk 'resnet50': use imagenet, "):
+        vgg.load_trunk("resnet50")
+    with pytest.raises(InputError, match=r"'sinthface' \(did you mean 'synthface'\?\)"):
+        vgg.load_trunk("sinthface")
     with pytest.raises(InputError, match="no channel means"):
         vgg.load_trunk("imagenet", means="zero")
 
