@@ -1,0 +1,264 @@
+"""The open choices, the specifications they make, and the runs that hold them.
+
+A choice is one line of ``params/multiverse.yml``: a parameter of a chapter and the values it might
+as well have. Choices of chapter 05 (``STATISTICS``) are read from the scores that are there; a
+value of an earlier chapter needs a run of its own, which leaves out what no specification uses
+(``spared`` in that file) and is named ``<base>.multiverse+<parameter>=<value>``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from lib import params, reuse
+from lib.errors import InputError
+
+#: Chapter whose choices need no run of their own, and the last one that such a run has to reach.
+STATISTICS = "05_generalization"
+LAST = "04_masking"
+#: Blocks of the file of choices.
+PARTS = ("choices", "spared")
+#: Settings of the statistics that make a specification; the others (draws, seed) make none.
+ANALYSIS = ("mask", "fill", "axis", "ends", "alpha", "confidence")
+
+
+class Choice(NamedTuple):
+    """A parameter of a chapter and the values it might as well have."""
+
+    chapter: str
+    field: str
+    options: tuple
+
+    @property
+    def name(self) -> str:
+        """As in SET, e.g. ``relevance.composite``."""
+        return f"{self.chapter.partition('_')[2]}.{self.field}"
+
+
+class Variant(NamedTuple):
+    """A run that differs from its base in choices alone: name, and choice -> value."""
+
+    run: str
+    departures: dict[str, Any]
+
+
+def load_choices(path: Path) -> tuple[list[Choice], dict[str, Any]]:
+    """Open choices, and what their runs leave out, from a YAML file.
+
+    Parameters
+    ----------
+    path : Path
+        ``choices``: one line per choice, ``chapter.parameter: [values]`` (where a parameter is a
+        list, as ``masking.fills``, a plain value stands for a list of one); ``spared``: one line
+        per setting, ``chapter.parameter: value``.
+
+    Returns
+    -------
+    choices : list of Choice
+    spared : dict of name -> value
+
+    Raises
+    ------
+    InputError
+        No such file, unreadable, a parameter that no chapter has or that makes no specification,
+        or a value that its chapter refuses.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; name a file like params/multiverse.yml.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise InputError(f"{path} is not readable YAML; mend it or restore it.") from None
+    parts = [content.get(part) or {} for part in PARTS] if isinstance(content, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts) or set(content) - set(PARTS):
+        raise InputError(f"{path} must hold two blocks of lines, {' and '.join(PARTS)}.")
+    choices = [_read_choice(path, str(name), values) for name, values in parts[0].items()]
+    spared = {}
+    for name, value in parts[1].items():
+        one = _read_choice(path, str(name), [value])
+        spared[one.name] = one.options[0]
+    return choices, spared
+
+
+def _read_choice(path: Path, name: str, values: Any) -> Choice:
+    short, _, field = name.rpartition(".")
+    named = {c.partition("_")[2]: c for c in params.CHAPTERS} | {c: c for c in params.CHAPTERS}
+    if short not in named:
+        raise InputError(f"{path}: {name!r} names no chapter; write one of {', '.join(named)}.")
+    chapter = named[short]
+    fields = params.CHAPTERS[chapter].model_fields
+    if field not in fields or field == "run":
+        known = ", ".join(set(fields) - {"run"})
+        raise InputError(f"{path}: {chapter} has no parameter {field!r}; it has {known}.")
+    if chapter > STATISTICS or (chapter == STATISTICS and field not in ANALYSIS):
+        raise InputError(f"{path}: {name} changes no conclusion of {STATISTICS}; remove the line.")
+    if not isinstance(values, list) or not values:
+        raise InputError(f"{path}: the values of {name} must be a list, e.g. [a, b].")
+    if typing.get_origin(fields[field].annotation) is list:
+        values = [v if isinstance(v, list) else [v] for v in values]
+    where = f"{path}, {name}"
+    checked = [params.validate(chapter, {field: v}, where) for v in values]
+    # as a record has it, so that 1e-4 and 0.0001 are one value
+    return Choice(chapter, field, tuple(c.model_dump(mode="json")[field] for c in checked))
+
+
+def list_departures(
+    settings: Mapping[str, params.Chapter], choices: Iterable[Choice], grid: bool = False
+) -> list[dict[str, Any]]:
+    """Sets of departures from a base run that need a run of their own.
+
+    Parameters
+    ----------
+    settings : mapping of chapter -> Chapter
+        Of the base run.
+    choices : iterable of Choice
+        Those of ``STATISTICS`` are passed over.
+    grid : bool
+        Every combination, in place of one departure at a time.
+
+    Returns
+    -------
+    list of dict
+        Choice name -> value, without those values that the base run has anyway; the base run itself
+        is not among them.
+    """
+    options = []
+    for choice in choices:
+        if choice.chapter < STATISTICS:
+            base = settings[choice.chapter].model_dump(mode="json")[choice.field]
+            options.append([{}, *({choice.name: v} for v in choice.options if v != base)])
+    if not grid:
+        return [departure for values in options for departure in values[1:]]
+    combined = (dict(itertools.chain(*map(dict.items, c))) for c in itertools.product(*options))
+    return [departures for departures in combined if departures]
+
+
+def chapter_of(name: str) -> str:
+    """Chapter of a choice's name: ``relevance.composite`` gives ``03_relevance``."""
+    short = name.rpartition(".")[0]
+    return next(c for c in params.CHAPTERS if short in (c, c.partition("_")[2]))
+
+
+def first_chapter(departures: Mapping[str, Any]) -> str:
+    """First chapter that a run of these departures does not share with its base run."""
+    return min(map(chapter_of, departures))
+
+
+def add_spared(departures: Mapping[str, Any], spared: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a run: its departures, and what it leaves out of the chapters it repeats.
+
+    An earlier chapter is left as it is, or it could not be shared.
+    """
+    start = first_chapter(departures)
+    return {n: v for n, v in spared.items() if chapter_of(n) >= start} | dict(departures)
+
+
+def variant_name(base: str, departures: Mapping[str, Any]) -> str:
+    """Name of the run of a base run's departures.
+
+    Raises
+    ------
+    InputError
+        The base run's name is so long that it could not be found again in that of the variant.
+    """
+    name = params.run_name(f"{base}.multiverse", write_departures(departures))
+    if not name.startswith(f"{base}.multiverse+"):
+        raise InputError(f"The name of the run {base!r} is too long; give it a short one by RUN.")
+    return name
+
+
+def write_departures(departures: Mapping[str, Any]) -> dict[str, str]:
+    """Departures as SET reads them: text to the letter, everything else as YAML."""
+    written = {}
+    for name, value in departures.items():
+        field = name.rpartition(".")[2]
+        as_text = params.CHAPTERS[chapter_of(name)].model_fields[field].annotation is str
+        dumped = yaml.safe_dump(value, default_flow_style=True, width=10_000)
+        written[name] = value if as_text else dumped.removesuffix("...\n").strip()
+    return written
+
+
+def find_variants(
+    base: str, choices: Sequence[Choice], spared: Mapping[str, Any]
+) -> tuple[list[Variant], list[tuple[str, str]]]:
+    """Finished runs that differ from a base run in open choices alone.
+
+    Nothing is taken on trust: what a run departs in is read from the records of its chapters, and
+    what it made has to be there to the byte, by the code that made the base run.
+
+    Parameters
+    ----------
+    base : str
+    choices, spared
+        From :func:`load_choices`.
+
+    Returns
+    -------
+    variants : list of Variant
+        The base run first (without departures), then by name.
+    left_out : list of (run, why)
+        Runs of that name that are no specifications.
+    """
+    chapters = [c for c in params.CHAPTERS if c < STATISTICS]
+    records = {c: reuse.read_record(c, base) for c in chapters}
+    found, left_out = [Variant(base, {})], []
+    if not all(records.values()):
+        return found, left_out
+    left = [(chapter_of(name), name.rpartition(".")[2], value) for name, value in spared.items()]
+    allowed = {(c.chapter, c.field): c for c in choices if c.chapter < STATISTICS}
+    for folder in sorted((params.ROOT / "data" / "runs").glob(f"{base}.multiverse+*")):
+        departures: dict[str, Any] = {}
+        why = ""
+        for chapter in chapters:
+            record = reuse.read_record(chapter, folder.name)
+            if record is None:
+                why = why or f"{chapter} has not run"
+                continue
+            why = why or _compare(records[chapter], record, bool(departures))
+            for field, value in _differences(records[chapter], record):
+                choice = allowed.get((chapter, field))
+                if (chapter, field, value) in left:
+                    continue
+                if choice is None or value not in choice.options:
+                    why = why or f"{chapter}: {field} is {value!r}, which is no open choice"
+                else:
+                    departures[choice.name] = value
+        record = reuse.read_record(LAST, folder.name)
+        if not why and (record is None or not reuse.is_whole(record)):
+            why = f"what {LAST} made is not there any more"
+        if why:
+            left_out.append((folder.name, why))
+        elif departures:
+            found.append(Variant(folder.name, departures))
+    return found, left_out
+
+
+def _differences(base: dict, record: dict) -> Iterator[tuple[str, Any]]:
+    for field, value in record["settings"].items():
+        if field != "run" and base["settings"].get(field) != value:
+            yield field, value
+
+
+def _compare(base: dict, record: dict, departed: bool) -> str:
+    """Why a chapter of a run does not belong beside that of the base run, or nothing."""
+
+    def code(r: dict) -> dict:
+        return {name: d for name, d in r["inputs"].items() if not name.startswith("run/")}
+
+    def numbers(r: dict) -> dict:
+        # the arrays' files hold the name of their run beside the same numbers
+        return {Path(name).name: d for name, d in r["outputs"].items() if name.endswith(".csv")}
+
+    if code(base) != code(record):
+        return "made by other code: run make multiverse again"
+    if departed or dict(_differences(base, record)):
+        return ""
+    if base["state"] != record["state"] or numbers(base) != numbers(record):
+        return "made from other files: run make multiverse again"
+    return ""

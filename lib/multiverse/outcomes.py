@@ -1,0 +1,243 @@
+"""Contrasts and verdicts of every specification, and what survives."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from lib import store
+from lib.errors import InputError
+from lib.generalization import CLAIMS, check_scores, compute_expectation
+from lib.generalization.study import (
+    compute_contrasts,
+    compute_study,
+    list_studies,
+    select_study,
+)
+from lib.multiverse.choices import LAST, STATISTICS, Choice, Variant, write_departures
+from lib.progress import track
+
+#: A run that has its own fills is a specification by the fill that is analysed.
+FILLS = "masking.fills"
+#: Settings of chapter 05 that its tests take.
+PASSED = ("axis", "ends", "alpha", "confidence")
+VERDICTS = ("reproduced", "same direction", "not reproduced", "not testable")
+#: Contrast that orders the curve: what the paper's title claim is about.
+HEADLINE = "other_pretraining"
+
+
+def name_columns(choices: Sequence[Choice]) -> list[str]:
+    """Columns of a specification: run choices, then the analysis; those that several could vary."""
+    runs = [c.name for c in choices if c.chapter < STATISTICS and c.name != FILLS]
+    analysis = [c.field for c in choices if c.chapter == STATISTICS]
+    return [*runs, *dict.fromkeys(["mask", "fill", "axis", "ends", *analysis])]
+
+
+def read_settings(run: str) -> dict[str, dict[str, Any]]:
+    """Settings of a run's chapters up to the statistics, from what those chapters made.
+
+    Raises
+    ------
+    InputError
+        A chapter has not run.
+    """
+    folder = store.run_folder(run)
+    tables = {"01_faces": "faces.csv", STATISTICS: "auc.csv"}
+    arrays = {"02_finetuning": "readouts.nc", "03_relevance": "relevance.nc", LAST: "scores.nc"}
+    found = {}
+    for chapter, name in tables.items():
+        store.load_table(folder / name, made_by=chapter)
+        found[chapter] = store.provenance_of(folder / name)["parameters"]
+    for chapter, name in arrays.items():
+        with store.load_dataset(folder / name, made_by=chapter) as data:
+            found[chapter] = store.provenance_of(data)["parameters"]
+    return dict(sorted(found.items()))
+
+
+def compute_specifications(
+    variants: Sequence[Variant],
+    choices: Sequence[Choice],
+    settings: Mapping[str, Mapping[str, Any]],
+    data: Mapping[str, xr.Dataset],
+    read: Callable[..., pd.DataFrame],
+) -> pd.DataFrame:
+    """Every specification of the runs at hand: each run under every choice of the analysis.
+
+    Parameters
+    ----------
+    variants : sequence of Variant
+        From :func:`lib.multiverse.choices.find_variants`; the base run first.
+    choices : sequence of Choice
+    settings : mapping of chapter -> settings
+        Of the base run, for the values that a specification does not depart from.
+    data : mapping of run -> Dataset
+        Scores of chapter 04.
+    read : callable (dataset, mask=, fill=) -> DataFrame
+        ``lib.masking.scores_table``.
+
+    Returns
+    -------
+    DataFrame
+        One row per specification and claim: ``specification`` (number; 0 is the base run as it is
+        analysed in chapter 05), ``run``, the columns of :func:`name_columns` as text, ``claim``,
+        ``estimate``, ``low``, ``high`` (see :func:`compute_contrasts`; NaN for claims that are no
+        single difference), ``verdict_printed``, ``verdict_design``, ``note`` (why a specification
+        cannot be computed).
+    """
+    base = {name: value for name, value in settings[STATISTICS].items() if name != "run"}
+    options = {c.field: list(c.options) for c in choices if c.chapter == STATISTICS}
+    listed = options.pop("fill", None)
+    for field in ("mask", "axis", "ends"):
+        options.setdefault(field, [base[field]])
+    columns = name_columns(choices)
+    plain = {c.name: settings[c.chapter][c.field] for c in choices if c.chapter < STATISTICS}
+    todo = []
+    for variant in variants:
+        held = data[variant.run]["fill"].to_numpy().tolist()
+        # a run made for another fill stands for that fill; the base run for all it has
+        fills = [f for f in held if listed is None or f in listed or FILLS in variant.departures]
+        for mask, fill in itertools.product(options["mask"], fills):
+            todo.append((variant, mask, fill))
+    rows = []
+    rest = {field: values for field, values in options.items() if field != "mask"}
+    for variant, mask, fill in track(todo, "specifications"):
+        common = write_departures(plain | variant.departures) | {"mask": mask, "fill": fill}
+        curves, pair, why = None, ("", ""), ""
+        try:
+            scores = check_scores(read(data[variant.run], mask=mask, fill=fill), missing="drop")
+            pair = list_studies(scores)[0]
+            curves = compute_expectation(select_study(scores, *pair))
+        except InputError as error:
+            why = str(error)
+        for combination in itertools.product(*rest.values()):
+            analysis = base | dict(zip(rest, combination, strict=True))
+            words = {name: str(value) for name, value in analysis.items()} | common
+            found = _judge(curves, pair, {name: analysis[name] for name in PASSED}, why)
+            rows.append(found.assign(run=variant.run, **{c: words[c] for c in columns}))
+    table = pd.concat(rows, keys=range(len(rows)), names=["specification", None]).reset_index(0)
+    own = write_departures(plain) | {k: str(v) for k, v in base.items()}
+    return _base_first(table, columns, own)
+
+
+def _judge(
+    curves: pd.DataFrame | None, pair: tuple[str, str], analysis: Mapping[str, Any], why: str
+) -> pd.DataFrame:
+    """Verdicts and contrasts of one specification, or why there are none."""
+    if curves is not None:
+        try:
+            study = compute_study(curves, *pair, **analysis)
+            contrasts = compute_contrasts(study.auc, *pair, analysis["confidence"])
+            claims = study.claims[["claim", "verdict_printed", "verdict_design"]]
+            found = claims.merge(contrasts[["claim", "estimate", "low", "high"]], how="left")
+            return found.assign(note="")
+        except InputError as error:
+            why = str(error)
+    untested = pd.DataFrame({"claim": [c.id for c in CLAIMS]})
+    verdicts = dict.fromkeys(("verdict_printed", "verdict_design"), "not testable")
+    return untested.assign(**verdicts, estimate=np.nan, low=np.nan, high=np.nan, note=why)
+
+
+def _base_first(table: pd.DataFrame, columns: Sequence[str], own: Mapping[str, str]):
+    """Specifications numbered from the base: the one that departs in nothing is 0."""
+    specifications = table[["specification", *columns]].drop_duplicates()
+    departs = sum((specifications[c] != own[c]).astype(int) for c in columns)
+    order = specifications["specification"].iloc[np.argsort(departs, kind="stable")]
+    number = {old: new for new, old in enumerate(order)}
+    table = table.assign(
+        specification=table["specification"].map(number),
+        departs=table["specification"].map(
+            dict(zip(specifications["specification"], departs, strict=True))
+        ),
+    )
+    first = ["specification", "run", "departs", *columns, "claim", "estimate", "low", "high"]
+    return table.sort_values("specification", kind="stable")[
+        [*first, "verdict_printed", "verdict_design", "note"]
+    ].reset_index(drop=True)
+
+
+def summarise_survival(table: pd.DataFrame, form: str = "design") -> pd.DataFrame:
+    """Which conclusions survive the choices.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :func:`compute_specifications`.
+    form : {"design", "printed"}
+        Which verdict.
+
+    Returns
+    -------
+    DataFrame
+        Per claim: ``claim``, how many specifications give each verdict, ``lowest`` and ``highest``
+        estimate, and ``survives``, over the specifications in which it can be tested:
+        ``everywhere`` (reproduced in all), ``in direction`` (that or the same direction in all),
+        ``nowhere`` (neither in any), ``depends``; or ``not testable``.
+    """
+    rows = []
+    for claim, part in table.groupby("claim", sort=False):
+        count = part[f"verdict_{form}"].value_counts()
+        numbers = {name: int(count.get(name, 0)) for name in VERDICTS}
+        tested = len(part) - numbers["not testable"]
+        if not tested:
+            word = "not testable"
+        elif numbers["reproduced"] == tested:
+            word = "everywhere"
+        elif numbers["not reproduced"] == tested:
+            word = "nowhere"
+        elif not numbers["not reproduced"]:
+            word = "in direction"
+        else:
+            word = "depends"
+        reach = {"lowest": part["estimate"].min(), "highest": part["estimate"].max()}
+        rows.append({"claim": claim, **numbers, **reach, "survives": word})
+    return pd.DataFrame(rows)
+
+
+def summarise_departures(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """What each value of each choice does, everything else being equal.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :func:`compute_specifications`.
+    columns : sequence of str
+        From :func:`name_columns`.
+
+    Returns
+    -------
+    DataFrame
+        Per choice and value that departs from the base: ``choice``, ``value``, ``pairs`` (of
+        specifications that differ in this choice alone), ``shift`` (of the headline contrast, mean
+        over pairs), ``largest`` (shift of any contrast in any pair, with its sign), ``verdicts``
+        (how many of them change), ``of`` (how many there are).
+    """
+    own = table.loc[table["specification"] == 0, columns].iloc[0]
+    rows = []
+    for choice in columns:
+        others = [c for c in columns if c != choice]
+        standard = table.loc[table[choice] == own[choice]]
+        for value in [v for v in dict.fromkeys(table[choice]) if v != own[choice]]:
+            both = standard.merge(
+                table.loc[table[choice] == value], on=[*others, "claim"], suffixes=("", "_other")
+            )
+            shift = both["estimate_other"] - both["estimate"]
+            known = shift.dropna()
+            changed = both["verdict_design_other"] != both["verdict_design"]
+            rows.append(
+                {
+                    "choice": choice,
+                    "value": value,
+                    "pairs": len(both) // max(both["claim"].nunique(), 1),
+                    "shift": shift[both["claim"] == HEADLINE].mean(),
+                    "largest": known.loc[known.abs().idxmax()] if len(known) else np.nan,
+                    "verdicts": int(changed.sum()),
+                    "of": len(both),
+                }
+            )
+    names = ["choice", "value", "pairs", "shift", "largest", "verdicts", "of"]
+    return pd.DataFrame(rows, columns=names)
