@@ -494,7 +494,7 @@ def _load_model(name: str, means: str) -> Trunk:
     """A Keras model from disk, refused unless every layer can be analysed."""
     path = Path(name)
     if not path.exists():
-        near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(name, NAMES, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise InputError(
             f"There is no trunk {name!r}{hint}: use {', '.join(NAMES)}, or the path of a saved "
