@@ -1,12 +1,13 @@
 # make book  - the report;  make test - every check;  make help - the rest
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env book chapter experiment test reference bench clean
+.PHONY: help env book chapter multiverse experiment test reference bench clean
 
 PROFILE ?= default
 SET ?=
 RUN ?=
 CHAPTER ?=
+GRID ?=
 PYTHON ?=
 # to the letter: neither make nor the shell expands what they hold
 override PROFILE := $(value PROFILE)
@@ -41,6 +42,9 @@ book: env  ## the whole report, from faces to pages
 chapter: env  ## one chapter and what it needs: make chapter CHAPTER=01_faces
 	@$(ENGINE) scripts/report.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN" --chapter "$$CHAPTER"
 
+multiverse: env  ## every open choice in a run of its own, and the curve (GRID=yes: all combinations)
+	@$(ENGINE) scripts/multiverse.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN" $(if $(GRID),--grid)
+
 experiment: env  ## the experiment page of a run, named and opened
 	@$(PY) scripts/setup_env.py page
 	@$(ENGINE) scripts/report.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN" --experiment
@@ -53,6 +57,7 @@ reference: env  ## make tests/reference/ anew, the notebooks that nbval replays
 	@$(PY) scripts/make_reference.py
 
 bench: env  ## benchmarks against other packages; writes benchmarks/results.csv
+	@$(PY) scripts/setup_env.py bench || echo "Zennit will not be timed; the others will."
 	@$(PY) -m benchmarks
 
 clean:  ## remove what runs made (environments and weights stay)

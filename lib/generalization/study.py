@@ -60,6 +60,35 @@ def select_study(scores: pd.DataFrame, general: str, face: str) -> pd.DataFrame:
     return scores if face == ABSENT else select_pair(scores, general, face)
 
 
+class Verdicts(NamedTuple):
+    """Tests of one pair of pretrainings and what they say about the printed claims."""
+
+    initialisation: pd.DataFrame
+    source: pd.DataFrame
+    pairwise: pd.DataFrame
+    claims: pd.DataFrame
+
+
+def compute_verdicts(
+    auc: pd.DataFrame, general: str, face: str, confidence: float = 0.95, alpha: float = 0.05
+) -> Verdicts:
+    """Both analyses of variance, the pairs of the four sources, and the verdicts that follow.
+
+    Parameters
+    ----------
+    auc : DataFrame
+        From :func:`compute_auc`, one mask and fill.
+    general, face, confidence, alpha
+        See :func:`compute_study`.
+    """
+    one_sided = 1 - 2 * (1 - confidence)
+    initialisation = compute_initialisation_anova(auc, one_sided)
+    source = compute_source_anova(auc, confidence=one_sided)
+    pairwise = compute_pairwise(auc, confidence=confidence)
+    claims = verdict(initialisation, source, pairwise, general, face, alpha)
+    return Verdicts(initialisation, source, pairwise, claims)
+
+
 def compute_study(
     curves: pd.DataFrame,
     general: str,
@@ -97,13 +126,10 @@ def compute_study(
     """
     auc = compute_auc(curves, axis, ends).assign(axis=axis, ends=ends)
     auc = order_types(auc, general, face)
-    one_sided = 1 - 2 * (1 - confidence)
-    initialisation = compute_initialisation_anova(auc, one_sided)
-    source = compute_source_anova(auc, confidence=one_sided)
-    sources = compute_pairwise(auc, confidence=confidence)
-    initialisations = compute_pairwise(auc, INITIALISATION_BINS, confidence)
-    tests = {"pretraining x source": initialisation, "four sources": source}
-    pairs = {"four sources": sources, "initialisation": initialisations}
+    found = compute_verdicts(auc, general, face, confidence, alpha)
+    tests = {"pretraining x source": found.initialisation, "four sources": found.source}
+    pairs = {"four sources": found.pairwise}
+    pairs["initialisation"] = compute_pairwise(auc, INITIALISATION_BINS, confidence)
     return Study(
         general,
         face,
@@ -111,7 +137,7 @@ def compute_study(
         order_types(_stack(tests), general, face),
         order_types(_stack(pairs), general, face),
         order_types(compute_assumptions(auc, alpha), general, face),
-        verdict(initialisation, source, sources, general, face, alpha),
+        found.claims,
     )
 
 

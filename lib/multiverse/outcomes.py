@@ -12,20 +12,18 @@ import xarray as xr
 
 from lib import store
 from lib.errors import InputError
-from lib.generalization import CLAIMS, check_scores, compute_expectation
+from lib.generalization import CLAIMS, check_scores, compute_auc, compute_expectation
 from lib.generalization.study import (
     compute_contrasts,
-    compute_study,
+    compute_verdicts,
     list_studies,
     select_study,
 )
-from lib.multiverse.choices import LAST, STATISTICS, Choice, Variant, write_departures
+from lib.multiverse.choices import LAST, STATISTICS, Choice, Variant
 from lib.progress import track
 
 #: A run that has its own fills is a specification by the fill that is analysed.
 FILLS = "masking.fills"
-#: Settings of chapter 05 that its tests take.
-PASSED = ("axis", "ends", "alpha", "confidence")
 VERDICTS = ("reproduced", "same direction", "not reproduced", "not testable")
 #: Contrast that orders the curve: what the paper's title claim is about.
 HEADLINE = "other_pretraining"
@@ -106,7 +104,7 @@ def compute_specifications(
     rows = []
     rest = {field: values for field, values in options.items() if field != "mask"}
     for variant, mask, fill in track(todo, "specifications"):
-        common = write_departures(plain | variant.departures) | {"mask": mask, "fill": fill}
+        common = _words(plain | variant.departures | {"mask": mask, "fill": fill})
         curves, pair, why = None, ("", ""), ""
         try:
             scores = check_scores(read(data[variant.run], mask=mask, fill=fill), missing="drop")
@@ -116,12 +114,19 @@ def compute_specifications(
             why = str(error)
         for combination in itertools.product(*rest.values()):
             analysis = base | dict(zip(rest, combination, strict=True))
-            words = {name: str(value) for name, value in analysis.items()} | common
-            found = _judge(curves, pair, {name: analysis[name] for name in PASSED}, why)
+            words = _words(analysis) | common
+            found = _judge(curves, pair, analysis, why)
             rows.append(found.assign(run=variant.run, **{c: words[c] for c in columns}))
     table = pd.concat(rows, keys=range(len(rows)), names=["specification", None]).reset_index(0)
-    own = write_departures(plain) | {k: str(v) for k, v in base.items()}
-    return _base_first(table, columns, own)
+    return _base_first(table, columns, _words(plain | base))
+
+
+def _words(values: Mapping[str, Any]) -> dict[str, str]:
+    """Values for a table and a figure: lists by their entries."""
+    return {
+        name: ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        for name, value in values.items()
+    }
 
 
 def _judge(
@@ -130,9 +135,11 @@ def _judge(
     """Verdicts and contrasts of one specification, or why there are none."""
     if curves is not None:
         try:
-            study = compute_study(curves, *pair, **analysis)
-            contrasts = compute_contrasts(study.auc, *pair, analysis["confidence"])
-            claims = study.claims[["claim", "verdict_printed", "verdict_design"]]
+            auc = compute_auc(curves, analysis["axis"], analysis["ends"])
+            chosen = {name: analysis[name] for name in ("confidence", "alpha")}
+            claims = compute_verdicts(auc, *pair, **chosen).claims
+            claims = claims[["claim", "verdict_printed", "verdict_design"]]
+            contrasts = compute_contrasts(auc, *pair, analysis["confidence"])
             found = claims.merge(contrasts[["claim", "estimate", "low", "high"]], how="left")
             return found.assign(note="")
         except InputError as error:
