@@ -41,6 +41,11 @@ def settings(stem):
     return lambda wildcards: text
 
 
+def packages(stem):
+    """Locked versions of the packages that a chapter's results depend on."""
+    return " ".join(dependencies.packages_of(Path(f"notebooks/{stem}.ipynb")))
+
+
 def table(name):
     """A table of the run and its provenance, kept until they are replaced."""
     return [update(f"{OUT}/{name}.csv"), update(f"{OUT}/{name}.csv.provenance.json")]
@@ -86,6 +91,7 @@ rule faces:
     params:
         stem="01_faces",
         settings=settings("01_faces"),
+        packages=packages("01_faces"),
         source=dependencies.state_of(SETTINGS["01_faces"].source),
         dictionary=dependencies.state_of(SETTINGS["01_faces"].dictionary),
     threads: workflow.cores
@@ -111,6 +117,7 @@ rule finetuning:
     params:
         stem="02_finetuning",
         settings=settings("02_finetuning"),
+        packages=packages("02_finetuning"),
         weights=weights(SETTINGS["02_finetuning"]),
     threads: workflow.cores
     shell:
@@ -141,6 +148,7 @@ rule relevance:
     params:
         stem="03_relevance",
         settings=settings("03_relevance"),
+        packages=packages("03_relevance"),
         weights=weights(SETTINGS["02_finetuning"]),
     threads: workflow.cores
     shell:
@@ -164,6 +172,7 @@ rule masking:
     params:
         stem="04_masking",
         settings=settings("04_masking"),
+        packages=packages("04_masking"),
     threads: workflow.cores
     shell:
         RUN_NOTEBOOK
@@ -186,6 +195,7 @@ rule generalization:
     params:
         stem="05_generalization",
         settings=settings("05_generalization"),
+        packages=packages("05_generalization"),
     threads: workflow.cores
     shell:
         RUN_NOTEBOOK
@@ -211,9 +221,10 @@ rule humans:
     params:
         stem="06_humans",
         settings=settings("06_humans"),
+        packages=packages("06_humans"),
         weights=weights(SETTINGS["02_finetuning"]),
         responses=state_of_responses(SETTINGS["06_humans"].responses),
-        packages=state_of_page(),
+        page=state_of_page(),
     threads: workflow.cores
     shell:
         # no output of the rule: a run without a second pretraining, or a machine without jsPsych,
@@ -242,6 +253,7 @@ rule multiverse:
     params:
         stem="10_multiverse",
         settings=settings("10_multiverse"),
+        packages=packages("10_multiverse"),
     threads: workflow.cores
     shell:
         RUN_NOTEBOOK
@@ -271,6 +283,7 @@ rule book:
         update(f"book/_build/{RUN}/html/index.html"),
     params:
         run=RUN,
+        packages=" ".join(dependencies.locked(dependencies.BOOK_PACKAGES)),
     threads: workflow.cores
     shell:
         "python -m lib.publish {params.run:q}"

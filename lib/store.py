@@ -12,11 +12,9 @@ import errno
 import hashlib
 import json
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +23,9 @@ import pandas as pd
 import xarray as xr
 
 from lib.errors import InputError
+from lib.versions import versions
 
 ROOT = Path(__file__).resolve().parent.parent
-#: Packages whose version can change a number in the report.
-PACKAGES = ("numpy", "scipy", "pandas", "xarray", "tensorflow", "innvestigate", "pingouin", "numba")
 #: Columns of names: text, whatever they look like.
 NAMES = dict.fromkeys(("path", "identity", "model", "concept", "source", "destination"), "str")
 
@@ -89,15 +86,6 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages in :data:`PACKAGES`."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def provenance(

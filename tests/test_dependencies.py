@@ -1,11 +1,16 @@
 """Which modules a notebook needs: followed through imports, and nothing else."""
 
 import json
+import sys
 
 import pytest
 
 from lib import dependencies
 from lib.errors import InputError
+from lib.versions import PACKAGES
+
+#: Imported where it is there, and no part of the report's own stack.
+OPTIONAL = {"mediapipe"}
 
 
 def project(tmp_path):
@@ -65,6 +70,46 @@ def test_the_state_of_a_manifest_follows_the_files_it_names(tmp_path):
     assert dependencies.state_of("mine.csv", tmp_path) != before
 
 
+LOCK = """\
+# comment
+numpy==1.26.4 ; sys_platform == 'linux' \\
+    --hash=sha256:00
+    # via pandas==9
+pandas==3.0.6 \\
+    --hash=sha256:01
+pillow==12.1.0 \\
+pytest==9.0.2 \\
+threadpoolctl==3.8.0
+"""
+
+
+def test_packages_are_those_imported_and_those_noted_in_artefacts(tmp_path):
+    start = notebook(project(tmp_path) / "n.ipynb", "from PIL import Image\nimport lib.a, json\n")
+    (tmp_path / "requirements.lock").write_text(LOCK)
+    found = dependencies.packages_of(start, tmp_path)
+    # numpy by lib.b, pillow by another name, pandas because every artefact notes its version
+    assert found == ["numpy==1.26.4", "pandas==3.0.6", "pillow==12.1.0"]
+    assert dependencies.locked(["Threadpoolctl", "sphinx"], tmp_path) == ["threadpoolctl==3.8.0"]
+
+
+def test_what_is_noted_and_what_makes_the_book_is_locked(root):
+    wanted = {*PACKAGES, *dependencies.BOOK_PACKAGES}
+    assert {pin.partition("==")[0] for pin in dependencies.locked(wanted)} == wanted
+
+
+def test_every_import_of_another_name_than_its_package_is_known(root):
+    """So that no package's version goes unnoticed: each import is of the library, lib or a pin."""
+    files = [*(root / "lib").rglob("*.py"), *(root / "notebooks").glob("*.ipynb")]
+    names = set().union(*(dependencies._follow(path, root)[1] for path in files))
+    names -= {"lib", "__future__", *sys.stdlib_module_names}
+    unknown = [
+        name
+        for name in names
+        if not dependencies.locked([dependencies.INSTALLED_AS.get(name, name)], root)
+    ]
+    assert sorted(unknown) == sorted(OPTIONAL & set(unknown))
+
+
 def test_a_module_that_is_not_python_is_named_with_its_line(tmp_path):
     start = notebook(project(tmp_path) / "n.ipynb", "import lib.a")
     (tmp_path / "lib" / "b.py").write_text("x = 1\ndef (\n")
@@ -72,6 +117,9 @@ def test_a_module_that_is_not_python_is_named_with_its_line(tmp_path):
         dependencies.modules_of(start, tmp_path)
     start.write_text('{"cells": [')
     with pytest.raises(InputError, match="not a notebook"):
+        dependencies.modules_of(start, tmp_path)
+    start.unlink()
+    with pytest.raises(InputError, match=r"n\.ipynb cannot be read \(No such file"):
         dependencies.modules_of(start, tmp_path)
 
 

@@ -25,6 +25,8 @@ def test_every_chapter_has_its_notebook_rule_and_page(root):
     for chapter in CHAPTERS:
         assert f"book/executed/default/{chapter}" in pages
         assert f'stem="{chapter}"' in snakefile
+        for name in ("settings", "packages"):  # what a rule runs again for, beside files
+            assert f'{name}={name}("{chapter}")' in snakefile
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
