@@ -409,6 +409,43 @@ def _refuse_other_settings(chapter: str, settings: Chapter) -> None:
         )
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which by itself keeps the last of two values of one name."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and seen.setdefault(key.value, line) != line:
+                raise InputError(
+                    f"line {line} gives {key.value!r} a second time (the first is in line "
+                    f"{seen[key.value]}); keep one."
+                )
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """Content of a YAML file.
+
+    Raises
+    ------
+    InputError
+        It cannot be opened, is no YAML, or gives a name twice in one block; the line is named.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); mend that or restore the file."
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        spot = f" near line {line + 1}" if line is not None else ""
+        raise InputError(f"{path} is not readable YAML{spot}; mend it or restore it.") from None
+
+
 def load_profile(profile: str, folder: Path | None = None) -> dict[str, dict[str, Any]]:
     """Settings of a profile as written in ``params/<profile>.yml``: chapter -> name -> value.
 
@@ -418,19 +455,16 @@ def load_profile(profile: str, folder: Path | None = None) -> dict[str, dict[str
         Unknown profile, unreadable YAML, unknown chapter, or a setting that the file leaves out.
     """
     folder = folder or ROOT / "params"
-    known = sorted(path.stem for path in folder.glob("*.yml") if path.stem != NO_PROFILE)
+    known = sorted(
+        path.stem for path in folder.glob("*.yml") if path.stem != NO_PROFILE and path.is_file()
+    )
     if profile not in known:
         raise InputError(
             f"There is no profile {profile!r}{_nearest(profile, known)}; "
             f"params/ has {', '.join(known)}."
         )
     path = folder / f"{profile}.yml"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        spot = f" near line {line + 1}" if line is not None else ""
-        raise InputError(f"{path} is not readable YAML{spot}; mend it or restore it.") from None
+    content = read_yaml(path) or {}
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise InputError(f"{path} must hold one block of 'name: value' lines per notebook.")
     for chapter in content:

@@ -104,6 +104,9 @@ def build(profile: str, set_: str, run: str, chapter: str) -> int:
         params.validate(chapter, {})  # raises the sentence with the nearest name
     for stem in params.CHAPTERS:
         dependencies.modules_of(ROOT / "notebooks" / f"{stem}.ipynb")  # a syntax error stops here
+    for settings in ("_config.yml", "_toc.yml"):
+        if not isinstance(params.read_yaml(ROOT / settings), dict):
+            raise InputError(f"{ROOT / settings} must hold 'name: value' lines; restore it.")
     lock = _lock()
     folder = ROOT / "data" / "runs" / name
     departures = params.write_set(params.parse_set(set_))

@@ -107,6 +107,30 @@ def test_a_damaged_profile_is_named(tmp_path, text, word):
         params.load_profile("mine", tmp_path)
 
 
+def test_a_name_given_twice_is_refused_with_its_lines(tmp_path):
+    path = tmp_path / "mine.yml"
+    path.write_text("# a comment\n01_faces:\n  size: 112\n  seed: 0\n  size: 64\n")
+    with pytest.raises(InputError) as caught:
+        params.load_profile("mine", tmp_path)
+    said = str(caught.value)
+    assert said.startswith(f"{path}: line 5 gives 'size' a second time (the first is in line 3)")
+    path.write_text("01_faces: {}\n\n01_faces: {}\n")
+    with pytest.raises(InputError, match="line 3 gives '01_faces' a second time"):
+        params.load_profile("mine", tmp_path)
+    # the same name in two blocks is no repetition, and a merged block may be overridden
+    path.write_text("a: &a\n  size: 1\nb:\n  <<: *a\n  size: 2\n")
+    assert params.read_yaml(path) == {"a": {"size": 1}, "b": {"size": 2}}
+
+
+def test_what_is_no_file_is_no_profile(tmp_path):
+    (tmp_path / "d.yml").mkdir()
+    (tmp_path / "mine.yml").write_text("")
+    with pytest.raises(InputError, match=r"no profile 'd'; params/ has mine"):
+        params.load_profile("d", tmp_path)
+    with pytest.raises(InputError, match=r"cannot be read .*directory"):
+        params.read_yaml(tmp_path / "d.yml")
+
+
 def test_the_validation_cell_refuses_a_name_that_no_parameter_has():
     namespace = {**params.Faces(run="by-hand").model_dump(), "shortcuts": None, "np": json}
     namespace["In"] = ["", "import json", "# Parameters\nsize = 112\n", "shortcuts = f(1)"]
