@@ -140,6 +140,47 @@ def test_pages_fit_the_screen_and_report_no_errors(browser, width, dark):
     assert not wrong
 
 
+SHOWN = """(() => {
+  const [view, room] = ["dialog.figure-view", ".figure-room"].map(s => document.querySelector(s));
+  const picture = room.querySelector("img");
+  return {open: view.open, width: picture.clientWidth, natural: picture.naturalWidth,
+          screen: room.clientWidth, scrolls: room.scrollWidth > room.clientWidth,
+          page: document.documentElement.scrollWidth, alt: picture.alt};
+})()"""
+
+
+@pytest.mark.parametrize("chapter", params.CHAPTERS)
+def test_on_a_phone_every_figure_can_be_seen_at_its_own_size(browser, chapter):
+    page = (HTML / "book" / "executed" / "ci" / f"{chapter}.html").resolve()
+    browser.open(page.as_uri(), 390)
+    figures = browser.run("document.querySelectorAll('figure img').length")
+    frames = "[...document.querySelectorAll('figure .figure-frame')]"
+    assert browser.run(f"{frames}.length") == figures > 0
+    for k in range(figures):
+        alt = browser.run(f"{frames}[{k}].querySelector('img').alt")
+        inside = browser.run(f"{frames}[{k}].querySelector('img').clientWidth")
+        browser.run(f"{frames}[{k}].querySelector('button').click()")
+        browser.run("document.querySelector('.figure-room img').decode()")
+        shown = browser.run(SHOWN)
+        assert shown["open"] and shown["alt"] == alt
+        assert shown["width"] == shown["natural"] and inside <= 390
+        assert shown["scrolls"] == (shown["natural"] > shown["screen"])
+        assert shown["page"] <= 390, "the page behind does not grow"
+        if k % 2:
+            browser.run("document.querySelector('.figure-close').click()")
+        else:  # as a keyboard does
+            for kind in ("keyDown", "keyUp"):
+                browser.call(
+                    "Input.dispatchKeyEvent",
+                    type=kind,
+                    key="Escape",
+                    code="Escape",
+                    windowsVirtualKeyCode=27,
+                )
+        assert not browser.run(SHOWN)["open"]
+    assert not browser.problems
+
+
 def test_the_search_finds_a_word_of_a_chapter(browser):
     page = (HTML / "search.html").resolve().as_uri()
     browser.open(f"{page}?q=viewpoint")

@@ -1,0 +1,39 @@
+/* Figures are drawn for the width of a desk; on a phone their letters are too small to read. Each
+   gets a button that shows it alone, at its own size, to be scrolled and pinched. */
+document.addEventListener("DOMContentLoaded", () => {
+  const view = document.createElement("dialog");
+  view.className = "figure-view";
+  view.innerHTML =
+    '<button type="button" class="figure-close" aria-label="Close the figure">&times;</button>' +
+    '<div class="figure-room" tabindex="0"><img alt=""></div>';
+  const [room, shown] = [view.querySelector(".figure-room"), view.querySelector("img")];
+  document.body.append(view);
+
+  const show = (picture) => {
+    shown.src = picture.src;
+    shown.alt = picture.alt;
+    room.setAttribute("aria-label", picture.alt);
+    document.documentElement.classList.add("figure-shown");
+    view.showModal();
+    // the middle of a figure that is wider than the screen is seldom where one starts to read
+    room.scrollTo(0, 0);
+    room.focus();
+  };
+  view.addEventListener("close", () => document.documentElement.classList.remove("figure-shown"));
+  view.querySelector(".figure-close").addEventListener("click", () => view.close());
+  room.addEventListener("click", (event) => event.target === room && view.close());
+
+  for (const picture of document.querySelectorAll("figure img, .cell_output img")) {
+    const frame = document.createElement("span");
+    frame.className = "figure-frame";
+    picture.replaceWith(frame);
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "figure-enlarge";
+    button.setAttribute("aria-label", "Enlarge the figure");
+    button.title = "Enlarge";
+    frame.append(picture, button);
+    button.addEventListener("click", () => show(picture));
+    picture.addEventListener("click", () => show(picture));
+  }
+});
