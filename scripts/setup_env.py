@@ -163,6 +163,14 @@ def ensure(which):
     target, lock_path = os.path.join(ROOT, folder), os.path.join(ROOT, lock)
     with open(lock_path, "rb") as file:
         content = file.read()
+    if os.path.islink(target):
+        fail(
+            folder
+            + " is a link to "
+            + os.path.realpath(target)
+            + ", which belongs to another copy:"
+            " remove the link, and make sets up one of its own."
+        )
     stamp = os.path.join(target, ".installed")  # there only while the folder is as its lock says
     state = hashlib.sha256(content).hexdigest() + " " + ROOT + "\n"
     python = os.path.join(target, "bin", "python")

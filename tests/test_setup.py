@@ -155,6 +155,18 @@ def test_without_the_npm_registry_set_up_goes_on_and_asks_again_only_when_told(
     assert setup_env.ensure_page(again=False) is True and asked() == 4
 
 
+def test_an_environment_linked_from_another_copy_is_left_alone(setup_env, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / ".installed").write_text("of another folder")
+    (tmp_path / ".venv-dag").symlink_to(other)
+    (tmp_path / "requirements-dag.lock").write_text("a==1\n")
+    with pytest.raises(SystemExit):
+        setup_env.ensure("engine")
+    assert f".venv-dag is a link to {other}" in capsys.readouterr().err
+    assert (other / ".installed").read_text() == "of another folder"
+
+
 def test_no_python_311_gets_one_sentence(setup_env, monkeypatch, capsys):
     monkeypatch.setattr(setup_env.shutil, "which", lambda name: None)
     with pytest.raises(SystemExit):
@@ -176,6 +188,29 @@ def test_nothing_happens_when_the_lock_has_not_changed(root):
         [sys.executable, "scripts/setup_env.py"], cwd=root, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("goal", ["book", "chapter"])
+def test_make_hands_over_its_variables_to_the_letter(root, tmp_path, goal):
+    """Neither make nor the shell expands what they hold; the settings' own refusal quotes them."""
+    trap = tmp_path / "made"
+    for name, value, shown in [
+        ("PROFILE", f"$(shell touch {trap})", f"'$(shell touch {trap})'"),
+        ("PROFILE", f"`touch {trap}`", f"'`touch {trap}`'"),
+        ("PROFILE", "$HOME $$ ${HOME}", "'$HOME $$ ${HOME}'"),
+        ("SET", "source=$HOME/a size=3", 'SET="source=$HOME/a size=3"'),
+        ("SET", "size=3 # $(RUN) $@", 'SET="size=3 # $(RUN) $@"'),
+        ("RUN", "$(MAKE)", "run = '$(MAKE)'"),
+    ]:
+        done = subprocess.run(
+            ["make", "--old-file=env", goal, f"{name}={value}"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2
+        assert shown in done.stderr, done.stderr
+        assert not trap.exists()
 
 
 def test_help_lists_the_commands(root):
