@@ -16,6 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 ENGINE = ROOT / ".venv-dag" / "bin" / "python"
+#: Test files that run at the same time, each on a processor of its own.
+WORKERS = min(os.cpu_count() or 1, 4)
 SOURCES = ["lib", "scripts", "tests", "benchmarks", "notebooks"]
 
 
@@ -29,7 +31,11 @@ def steps() -> list[tuple[str, list[str]]]:
         ("format", [str(BIN / "ruff"), "format", "--quiet", "--check", *SOURCES]),
         ("notebooks without outputs", [str(BIN / "nbstripout"), "--verify", *notebooks]),
         ("report", [str(ENGINE), "scripts/report.py", "--profile", "ci"]),
-        ("tests", [python, "-m", "pytest", "-q", "tests"]),
+        # a file's tests share what they have made, so a file goes to one worker
+        (
+            "tests",
+            [python, "-m", "pytest", "-q", "-n", str(WORKERS), "--dist", "loadfile", "tests"],
+        ),
         (
             "nbval",
             [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", *references],
@@ -44,13 +50,15 @@ def main() -> int:
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # As under the runner: loops report to a file and draw no bar into the replayed notebooks.
     scratch = tempfile.TemporaryDirectory()
+    threads = {name: "1" for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
+    tests = {**environment, **(threads if WORKERS > 1 else {})}
     replay = {**environment, "FACE_DECISIONS_PROGRESS": str(Path(scratch.name) / "progress.json")}
     begin = time.time()
     times = []
     for name, command in steps():
         print(f"\n=== {name}", flush=True)
         start = time.time()
-        given = replay if name == "nbval" else environment
+        given = {"tests": tests, "nbval": replay}.get(name, environment)
         status = subprocess.run(command, cwd=ROOT, env=given).returncode
         times.append((name, time.time() - start))
         if status:
