@@ -77,7 +77,9 @@ class Display:
     def line(self) -> str:
         """Status in words: chapter, cell, loop, time left."""
         spent = time.time() - self.started
-        width, share = 20, self.cell / self.cells if self.cells else 0
+        if not self.cells:
+            return f"{self.chapter}: starting | {_clock(spent)}"
+        width, share = 20, self.cell / self.cells
         bar = "#" * round(width * share) + "." * (width - round(width * share))
         text = f"{self.chapter} [{bar}] cell {self.cell} of {self.cells}"
         left = None

@@ -17,6 +17,7 @@ def test_times_read_as_clocks():
 def test_the_estimate_adds_what_is_left_of_the_loop_and_the_later_cells(tmp_path):
     state = tmp_path / "state.json"
     display = Display("03_relevance", state, expected=[10.0, 100.0, 30.0])
+    assert display.line() == "03_relevance: starting | 0:00"
     display.start_cell(0, 3)
     display.start_cell(1, 3)
     assert "cell 2 of 3" in display.line()

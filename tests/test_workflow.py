@@ -1,13 +1,18 @@
 """The workflow as a reader uses it, in a copy of the repository: what runs again, what a failure, a
 kill, a full disk leave behind. Every case ends with the same bytes as an undisturbed run."""
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import pty
 import re
 import shutil
 import signal
+import struct
 import subprocess
+import termios
 import time
 from pathlib import Path
 
@@ -62,6 +67,20 @@ def carry_out(repository: Path, **options) -> tuple[int, str]:
     return process.returncode, said
 
 
+def carry_out_in_a_terminal(repository: Path) -> tuple[int, str]:
+    """The same with a terminal in place of a file: what is drawn there, control codes included."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    process = subprocess.Popen(command(repository), cwd=repository, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    drawn = b""
+    with contextlib.suppress(OSError):  # the terminal is gone with its last process
+        while piece := os.read(ours, 4096):
+            drawn += piece
+    os.close(ours)
+    return process.wait(timeout=60), drawn.decode()
+
+
 def artefacts(repository: Path, run: str = RUN) -> dict[str, str]:
     """Digests of what a run made for later chapters (executed notebooks hold their times)."""
     folder = repository / "data" / "runs" / run
@@ -99,10 +118,16 @@ def repository(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(repository):
+def drawn(repository):
+    """What a run that nothing disturbed draws in a terminal."""
+    status, drawn = carry_out_in_a_terminal(repository)
+    assert status == 0, drawn
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def undisturbed(repository, drawn):
     """Digests of a run that nothing disturbed."""
-    status, said = carry_out(repository)
-    assert status == 0, said
     return artefacts(repository)
 
 
@@ -111,6 +136,51 @@ def fresh(repository, undisturbed):
     """No trace of the run, as before its first time."""
     shutil.rmtree(repository / "data" / "runs" / RUN, ignore_errors=True)
     return repository
+
+
+def test_a_terminal_shows_one_line_that_is_drawn_again(drawn):
+    lines = drawn.split("\r\x1b[2K")[1:]
+    bars = [re.match(rf"{CHAPTER} \[(#*)\.*\] cell (\d+) of (\d+)", line) for line in lines]
+    bars = [bar for bar in bars if bar]
+    assert len(bars) >= 3, drawn
+    cells = [int(bar[2]) for bar in bars]
+    assert cells == sorted(cells) and 0 < cells[0] < cells[-1] <= int(bars[-1][3])
+    assert all(len(bar[1]) == round(20 * int(bar[2]) / int(bar[3])) for bar in bars)
+    assert all(len(line.splitlines()[0]) < 100 for line in lines if line.startswith(CHAPTER))
+    # and the last is wiped before the word that it is done
+    assert drawn.rpartition("\x1b[2K")[2].startswith(f"{CHAPTER}: done in")
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(repository, undisturbed):
+    log = repository / "data" / "runs" / RUN / "workflow.log"
+    log.unlink()
+    log.mkdir()
+    try:
+        status, said = carry_out(repository)
+    finally:
+        log.rmdir()
+    assert status == 0, said
+    assert "is ready" in said and "Traceback" not in said
+    assert artefacts(repository) == undisturbed
+
+
+@pytest.mark.parametrize("name", ["_toc.yml", "_config.yml"])
+def test_a_broken_configuration_of_the_book_is_named_before_anything_runs(repository, name):
+    path = repository / name
+    text = path.read_text()
+    try:
+        for broken, words in [
+            (text + "\n  : [", "is not readable YAML near line"),
+            (text + "\n" + text, "a second time"),
+            ("- 1\n", "'name: value' lines"),
+        ]:
+            path.write_text(broken)
+            status, said = carry_out(repository, run="broken")
+            assert status == 2
+            assert str(path) in said and words in said and "Traceback" not in said
+    finally:
+        path.write_text(text)
+    assert not (repository / "data" / "runs" / "broken").exists()
 
 
 def test_what_a_mistaken_setting_says_and_that_nothing_ran(repository):
@@ -154,7 +224,8 @@ def test_papermill_by_hand_refuses_the_same_mistakes(repository, tmp_path):
 
 
 def test_only_what_changed_runs_again(repository, undisturbed):
-    """One on top of the other: nothing, unused module, used module, image, dictionary, artefact."""
+    """One on top of the other: nothing, unused module, used module, image, dictionary, package,
+    artefact."""
 
     def runs_again() -> bool:
         before = executed(repository).stat().st_mtime_ns if executed(repository).exists() else 0
@@ -187,6 +258,13 @@ def test_only_what_changed_runs_again(repository, undisturbed):
     assert runs_again()
     assert artefacts(repository) != undisturbed
     manifest.write_text(content)
+    lock = repository / "requirements.lock"
+    content = lock.read_text()
+    lock.write_text(content.replace("pytest==", "pytest==0.", 1))
+    assert not runs_again(), "a package that computes nothing here"
+    lock.write_text(content.replace("pandas==", "pandas==0.", 1))
+    assert runs_again()
+    lock.write_text(content)
     table = executed(repository).parents[1] / "concepts.csv"
     table.unlink()
     assert runs_again()
