@@ -35,6 +35,8 @@ PROFILES = ("ci", "default", "paper")
 NO_PROFILE = "multiverse"
 #: Set in the environment of a notebook that the report runs, as opposed to one run by hand.
 RUNNER = "FACE_DECISIONS_PROGRESS"
+#: Environment variable: names of the runs whose artefacts a run may take over.
+TAKE_FROM = "FACE_DECISIONS_TAKE_FROM"
 #: Longest run name; longer ones are shortened to a digest so that paths stay usable everywhere.
 MAX_RUN_NAME = 60
 
@@ -152,7 +154,7 @@ class Relevance(Chapter):
             *("a", "a_flat", "b", "b_flat", "gamma", "z_plus", "w_square", "epsilon"),
             *("gradient", "gradient_x_input", "grad_cam", "integrated_gradients"),
         ],
-        min_length=1,
+        description="put to the test; may be empty",
     )
     cue_faces: int = Field(12, ge=1, le=1000, description="pictures explained")
     cue_initialisations: int = Field(2, ge=1, le=50, description="readouts")

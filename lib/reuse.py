@@ -19,7 +19,7 @@ from typing import Any
 from lib import params, store
 
 #: Environment variable: names of the runs that artefacts may be taken from, nearest first.
-VARIABLE = "FACE_DECISIONS_TAKE_FROM"
+VARIABLE = params.TAKE_FROM
 
 
 def _local(name: str, run: str) -> str:

@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 import report  # noqa: E402
 
-from lib import params, reuse  # noqa: E402
+from lib import params  # noqa: E402
 from lib.errors import InputError  # noqa: E402
 from lib.multiverse import choices as multiverse  # noqa: E402
 
@@ -72,12 +72,12 @@ def main() -> int:
         for k, (name, words) in enumerate([] if status else variants, 1):
             print(f"\n{k} of {len(variants)}", flush=True)
             # later runs of a grid share with earlier ones what the base run does not have
-            os.environ[reuse.VARIABLE] = os.pathsep.join(done)
+            os.environ[params.TAKE_FROM] = os.pathsep.join(done)
             ended = report.build(given.profile, words, name, multiverse.LAST)
             if ended == STOPPED:
                 return STOPPED
             (failed if ended else done).append(name)
-        os.environ.pop(reuse.VARIABLE, None)
+        os.environ.pop(params.TAKE_FROM, None)
         status = status or report.build(*whole)
         if failed:
             print(f"left out, since they did not end: {', '.join(failed)}", file=sys.stderr)

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from lib import figures, params, reuse, store
+from lib import dependencies, figures, params, reuse, store
 from lib import generalization as g
 from lib.errors import InputError
 from lib.generalization.study import compute_contrasts, compute_study
 from lib.multiverse import choices as m
 from lib.multiverse import outcomes, panels
+from lib.multiverse.runs import Variant, find_variants
 
 LEVELS = (0.0, 1.0, 10.0, 31.6, 100.0)
 
@@ -142,6 +143,11 @@ def test_a_missing_file_and_a_long_name(tmp_path):
         m.variant_name("x" * 70, {"relevance.composite": "b"})
 
 
+def test_the_script_reads_the_choices_without_the_packages_of_the_report(root):
+    found = dependencies.modules_of(root / "lib" / "multiverse" / "choices.py", root)
+    assert set(found) == {"lib/__init__.py", "lib/errors.py", "lib/params.py"}
+
+
 def test_the_multiverse_is_no_profile():
     with pytest.raises(InputError, match="no profile 'multiverse'"):
         params.load_profile("multiverse")
@@ -187,7 +193,7 @@ def runs(tmp_path, monkeypatch):
 
 
 def found(spared=None):
-    variants, left_out = m.find_variants("ci", CHOICES, spared or {})
+    variants, left_out = find_variants("ci", CHOICES, spared or {})
     return [(v.run, v.departures) for v in variants], dict(left_out)
 
 
@@ -284,9 +290,9 @@ def table():
         "blur": make_data(("channel_mean", "blur"), -0.5).sel(fill=["blur"]),
     }
     variants = [
-        m.Variant("ci", {}),
-        m.Variant("b", {"relevance.composite": "b"}),
-        m.Variant("blur", {"masking.fills": ["blur"]}),
+        Variant("ci", {}),
+        Variant("b", {"relevance.composite": "b"}),
+        Variant("blur", {"masking.fills": ["blur"]}),
     ]
     return outcomes.compute_specifications(variants, CHOICES, base_settings(), data, read)
 
@@ -373,7 +379,7 @@ def test_what_cannot_be_computed_is_a_specification_that_says_so():
     alone = make_data(pretrainings=("imagenet",))
     settings = base_settings()
     table = outcomes.compute_specifications(
-        [m.Variant("ci", {})], CHOICES, settings, {"ci": alone}, read
+        [Variant("ci", {})], CHOICES, settings, {"ci": alone}, read
     )
     assert (table["verdict_design"] == "not testable").all()
 
@@ -381,7 +387,7 @@ def test_what_cannot_be_computed_is_a_specification_that_says_so():
         raise InputError("no such mask")
 
     table = outcomes.compute_specifications(
-        [m.Variant("ci", {})], CHOICES, settings, {"ci": alone}, refuse
+        [Variant("ci", {})], CHOICES, settings, {"ci": alone}, refuse
     )
     assert (table["note"] == "no such mask").all() and table["estimate"].isna().all()
     plt.close(panels.plot_specifications(table, outcomes.name_columns(CHOICES)))

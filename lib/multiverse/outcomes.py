@@ -19,7 +19,8 @@ from lib.generalization.study import (
     list_studies,
     select_study,
 )
-from lib.multiverse.choices import LAST, STATISTICS, Choice, Variant
+from lib.multiverse.choices import LAST, STATISTICS, Choice
+from lib.multiverse.runs import Variant
 from lib.progress import track
 
 #: A run that has its own fills is a specification by the fill that is analysed.
@@ -69,7 +70,7 @@ def compute_specifications(
     Parameters
     ----------
     variants : sequence of Variant
-        From :func:`lib.multiverse.choices.find_variants`; the base run first.
+        From :func:`lib.multiverse.runs.find_variants`; the base run first.
     choices : sequence of Choice
     settings : mapping of chapter -> settings
         Of the base run, for the values that a specification does not depart from.
