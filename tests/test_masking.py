@@ -11,8 +11,9 @@ import xarray as xr
 
 from lib import masking, store, vgg
 from lib.errors import InputError
-from lib.generalization import check_scores, compute_expectation
+from lib.generalization import check_scores, compute_expectation, summarise_curves
 from lib.masking import masks as masks_module
+from lib.masking import panels
 from lib.masking import scores as scores_module
 from lib.network import Readout
 from lib.relevance import compute_relevance
@@ -775,3 +776,176 @@ def test_masks_that_were_not_computed_are_named(study):
     with pytest.raises(InputError, match="'blur' was not computed"):
         masking.scores_table(found, fill="blur")
     assert json.dumps(masking.scores_table(found)["fill"].unique().tolist()) == '["channel_mean"]'
+
+
+# ------------------------------------------------------------------------------------ explanations
+
+
+def test_a_rise_is_set_beside_the_relevance_that_went():
+    levels = [0.0, 1.0, 10.0, 31.6, 100.0]
+    curve = {"itself": [0.9, 0.6, 0.4, 0.7, 1.0], "task": [0.9, 0.8, 0.7, 0.6, 1.0]}
+    bins = pd.concat(
+        pd.DataFrame(
+            {
+                "destination_pretraining": "a",
+                "destination_task": "gender",
+                "bin": name,
+                "level": levels,
+                "accuracy": values,
+            }
+        )
+        for name, values in zip(("same_instance", "other_task"), curve.values(), strict=True)
+    )
+    shares = pd.DataFrame(
+        [
+            ("a", task, k, "magnitude", level, positive, negative)
+            for task, k, at in (("gender", 0, 0.5), ("gender", 1, 0.3), ("identity", 0, 0.9))
+            for level, positive, negative in ((10.0, at, 0.8), (31.6, at - 0.1, 0.2))
+        ],
+        columns=[
+            *("source_pretraining", "source_task", "source_instance"),
+            *("order", "level", "positive", "negative"),
+        ],
+    )
+    found = masking.explain_rises(bins, shares)
+    assert found["source"].tolist() == ["same instance", "other task"]
+    row = found.iloc[0]
+    # 100%, where a constant answer is right by luck, is no bump
+    assert row["rise"] == pytest.approx(0.3) and (row["from"], row["to"]) == (10.0, 31.6)
+    assert row["positive gone"] == pytest.approx(0.1)
+    assert row["negative gone"] == pytest.approx(0.6)
+    assert found.iloc[1]["rise"] == 0 and np.isnan(found.iloc[1]["negative gone"])
+    areas = pd.DataFrame(
+        {
+            "pretraining": ["a", "b"],
+            "task": ["gender"] * 2,
+            "relevance": [0.5, 0.6],
+            "mirrored": [0.6, 0.7],
+            "shifted": [0.7, 0.5],
+            "random": [0.4, 0.9],
+        }
+    )
+    said = masking.summarise_findings(areas, found)
+    assert said == {
+        "n_types": 2,
+        "area_relevance": pytest.approx(0.55),
+        "area_scattered": pytest.approx(0.625),
+        "area_random": pytest.approx(0.65),
+        "n_scattered": 1,
+        "n_random": 1,
+        "rise": pytest.approx(0.3),
+        "rise_where": "a, gender, source: same instance, from 10% to 31.6%",
+    }
+    bare = masking.summarise_findings(areas[["relevance"]], found.iloc[1:])
+    assert np.isnan(bare["area_random"]) and bare["n_scattered"] == 0 and bare["rise"] == 0
+
+
+def test_overlap_is_whole_for_a_symmetric_map_and_chance_for_independent_pixels():
+    half = np.random.default_rng(0).normal(size=(1, 40, 32, 16))
+    maps = np.concatenate([half, half[..., ::-1]], -1).astype(np.float32)
+    relevance = make_maps([("a", "gender", "0")], maps)
+    # an even number of pixels, so that no pair of mirrored ones is cut
+    table = masking.compute_overlaps(relevance, ["mirrored", "random", "positive"], [0.0, 12.5])
+    found = table.set_index("mask")
+    assert found.index.tolist() == ["mirrored", "random"]
+    assert found.loc["mirrored", "overlap"] == 1
+    assert found.loc["random", "overlap"] == pytest.approx(0.125, abs=0.01)
+    assert found["chance"].tolist() == [0.125] * 2
+
+
+def test_example_masks_are_those_that_are_scored(study):
+    maps = study[4].isel(model=0).to_numpy()
+    rows = masking.example_rows(study[4], 2, ["random", "shifted", "positive"], LEVELS, seed=4)
+    assert list(rows) == ["relevance,\na", "relevance,\nb", "random pixels", "map shifted"]
+    wanted = masking.mask_pixels(masking.make_ranks(maps, "shifted", 4), 31.6)[2]
+    assert np.array_equal(rows["map shifted"][-1], wanted)
+    with pytest.raises(InputError, match="example = 5 is refused; there are 5 faces"):
+        masking.example_rows(study[4], 5, [], LEVELS)
+    pictures = masking.example_fills(study[2], maps, 2, 10.0, study[0])
+    mask = masking.mask_pixels(masking.rank_pixels(maps), 10.0)[2]
+    assert np.array_equal(pictures["unmasked"][..., 0], study[2][2])
+    assert (pictures["black"][mask] == 0).all()
+    assert (pictures["channel_mean"][mask] == [124, 117, 104]).all()
+
+
+# ------------------------------------------------------------------------------------------ figures
+
+
+def test_figures_draw_the_tables(scores, study):
+    import matplotlib.pyplot as plt
+
+    by = ["destination_pretraining", "destination_task"]
+    own = masking.compute_own_curves(scores)
+    curves = compute_expectation(check_scores(masking.scores_table(scores)))
+    random = own[own["mask"] == "random"].assign(bin="random")
+    bins = summarise_curves(pd.concat([curves, random]), [*by, "bin"])
+    masks = summarise_curves(own, [*by, "mask"])
+    chance = masking.compute_chance(scores)
+    signs = masking.summarise_shares(masking.compute_shares_left(study[4], LEVELS))
+    drawn = [
+        (panels.plot_initialisations(bins, chance), "relevance of itself", 0),
+        (panels.plot_sources(bins, chance), "other task", 2),
+        (panels.plot_baselines(masks, chance), "map shifted", 1),
+        (panels.plot_signs(masks, chance), "negative only", 3),
+        (panels.plot_shares(signs), "positive relevance left", 0),
+    ]
+    wanted = [
+        bins[(bins["bin"] == "same_instance")],
+        bins[(bins["bin"] == "other_task")],
+        masks[masks["mask"] == "shifted"],
+        masks[masks["mask"] == "negative"],
+        signs.rename(columns={"positive": "accuracy"}),
+    ]
+    places = [("a", "identity"), ("b", "identity"), ("a", "gender"), ("b", "gender")]
+    for (fig, label, panel), table in zip(drawn, wanted, strict=True):
+        ax = fig.axes[panel]
+        pretraining, task = places[panel]
+        assert (ax.get_title() or ax.get_title("left")) == f"{pretraining}, {task}"
+        side = "source" if "source_task" in table else "destination"
+        mine = (table[f"{side}_pretraining"] == pretraining) & (table[f"{side}_task"] == task)
+        part = table[mine & (table["level"] > 0)].sort_values("level")
+        (line,) = [found for found in ax.get_lines() if found.get_label() == label]
+        # 0 is no part of the line
+        assert np.allclose(line.get_xdata(), part["level"])
+        assert np.allclose(line.get_ydata(), part["accuracy"])
+        ticks = [text.get_text() for text in fig.axes[-1].get_xticklabels()]
+        assert ticks == ["0", "1", "10", "31.6", "100"]
+        plt.close(fig)
+
+
+# -------------------------------------------------------------------------------------- a whole run
+
+
+def test_a_run_is_opened_and_matched(tmp_path, monkeypatch):
+    from test_inputs import PEOPLE, make_faces, make_readouts, write_faces, write_model
+
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    write_faces(tmp_path / "faces", PEOPLE, (-30, 0, 30))
+    make_faces("r", tmp_path / "faces")
+    write_model(tmp_path / "net.keras")
+    make_readouts("r", tmp_path / "net.keras")
+    with pytest.raises(InputError, match=r"relevance\.nc is missing: run 03_relevance"):
+        masking.load_study("r")
+    values = smooth(np.random.default_rng(0), 2, 4, 32, 32)
+    values[1, 2] = 0
+    maps = make_maps([("net", "identity", "0"), ("net", "identity", "1")], values)
+
+    def save(names):
+        named = maps.assign_coords(identity=list(names)).rename("relevance").to_dataset()
+        store.save_dataset(named, tmp_path / "data" / "runs" / "r" / "relevance.nc", {})
+
+    save(PEOPLE)
+    found = masking.load_study("r")
+    assert found.left_out == [PEOPLE[2]]
+    assert found.labels["identity"].tolist() == [0, 1, 3]
+    assert np.array_equal(found.relevance.to_numpy(), values[:, [0, 1, 3]])
+    data = masking.compute_scores(*found[:5], levels=[0, 10], baselines=["other_face"])
+    assert data["identity"].to_numpy().tolist() == [PEOPLE[0], PEOPLE[1], PEOPLE[3]]
+    assert dict(data.sizes)["source"] == 2
+    save(["x", *PEOPLE[1:]])
+    with pytest.raises(InputError, match="maps of 4 faces that are not the 4 of the run 'r'"):
+        masking.load_study("r")
+    values[0] = 0
+    save(PEOPLE)
+    with pytest.raises(InputError, match="Every face has a relevance map that is the same"):
+        masking.load_study("r")

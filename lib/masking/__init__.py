@@ -27,6 +27,7 @@ from lib.masking.masks import (
     SIGNED,
     check_levels,
     check_maps,
+    choose_sources,
     count_pixels,
     example_masks,
     find_constant,
@@ -36,6 +37,7 @@ from lib.masking.masks import (
 )
 from lib.masking.tables import (
     compute_chance,
+    compute_overlaps,
     compute_own_curves,
     compute_random_curves,
     compute_shares_left,
@@ -53,14 +55,13 @@ from lib.masking.tables import (
 
 if TYPE_CHECKING:
     from lib.masking.fills import FILLS, Filler, example_fills
-    from lib.masking.scores import Destinations, choose_sources, compute_scores
+    from lib.masking.scores import Destinations, compute_scores
     from lib.masking.study import Study, load_study
 
 #: What needs a network is imported when it is asked for: the statistics read the scores without
 #: TensorFlow.
 _LATER = {"FILLS": "fills", "Filler": "fills", "example_fills": "fills", "Destinations": "scores"}
-_LATER |= {"choose_sources": "scores", "compute_scores": "scores"}
-_LATER |= {"Study": "study", "load_study": "study"}
+_LATER |= {"compute_scores": "scores", "Study": "study", "load_study": "study"}
 
 __all__ = [
     "BASELINES",
@@ -76,6 +77,7 @@ __all__ = [
     "check_maps",
     "choose_sources",
     "compute_chance",
+    "compute_overlaps",
     "compute_own_curves",
     "compute_random_curves",
     "compute_scores",

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from lib.errors import InputError
@@ -279,6 +280,19 @@ def find_constant(relevance: xr.DataArray) -> list[str]:
         flat = relevance.isel(model=k).to_numpy().reshape(len(lost), -1)
         lost |= flat.max(1) == flat.min(1)
     return relevance["identity"].to_numpy()[lost].astype(str).tolist()
+
+
+def choose_sources(sources: pd.DataFrame, initialisations: int) -> list[str]:
+    """Names of the first so many instances of each pretraining and task.
+
+    Parameters
+    ----------
+    sources : DataFrame
+        ``model``, ``pretraining``, ``task``, ``instance``.
+    initialisations : int
+    """
+    place = sources.sort_values("instance").groupby(["pretraining", "task"]).cumcount()
+    return sources.loc[place < initialisations, "model"].tolist()
 
 
 def example_masks(

@@ -81,7 +81,7 @@ def plot_fills(pictures: Mapping[str, np.ndarray]) -> Figure:
 
 def _tiles(rows: int, columns: int, labels: float = 1.1):
     side = (9 - labels) / columns
-    fig, axes = plt.subplots(rows, columns, figsize=(9, rows * side + 0.3), squeeze=False)
+    fig, axes = plt.subplots(rows, columns, figsize=(9, rows * side + 0.2), squeeze=False)
     fig.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0.01, hspace=0.01)
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
@@ -143,6 +143,7 @@ def plot_conditions(
     side: str = "destination",
     chance: Mapping[str, float] | None = None,
     ylabel: str = "accuracy",
+    lines: Mapping[str, Mapping] | None = None,
 ) -> Figure:
     """One panel for each pretraining (columns) and task (rows) of a table of curves.
 
@@ -155,10 +156,15 @@ def plot_conditions(
     side : {"destination", "source"}
     chance : mapping of task -> float, optional
         Accuracy of guessing, drawn as a line.
+    ylabel : str
+    lines : mapping of words -> style, optional
+        More lines for the legend.
     """
     conditions = _conditions(table, side)
     pretrainings = list(dict.fromkeys(p for p, _ in conditions))
-    tasks = list(dict.fromkeys(t for _, t in conditions))
+    # identity above gender, as in the paper
+    known = [*figures.TASK, *(t for _, t in conditions)]
+    tasks = [t for t in dict.fromkeys(known) if any(t == task for _, task in conditions)]
     fig, axes = plt.subplots(
         *(len(tasks), len(pretrainings)),
         figsize=(9, 2.75 * len(tasks) + 0.6),
@@ -181,6 +187,8 @@ def plot_conditions(
     for ax in axes.flat:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
+    for label, style in (lines or {}).items():
+        found[label] = plt.Line2D([], [], lw=1.8, **style)
     fig.legend(found.values(), found, loc="outside lower center", ncols=min(4, len(found)))
     return fig
 
@@ -206,8 +214,7 @@ def plot_initialisations(table: pd.DataFrame, chance: Mapping[str, float]) -> Fi
             part = rows[rows["bin"] == name]
             if len(part):
                 style = {"marker": marker, "mfc": face, "color": colours[pretraining]}
-                words = f"relevance of {BIN_WORDS[name]} ({task})"
-                draw_curve(ax, part, **style, ls=line, label=words)
+                draw_curve(ax, part, **style, ls=line, label=f"relevance of {BIN_WORDS[name]}")
         part = rows[rows["bin"] == "random"]
         if len(part):
             draw_curve(
@@ -215,7 +222,7 @@ def plot_initialisations(table: pd.DataFrame, chance: Mapping[str, float]) -> Fi
             )
 
     fig = plot_conditions(table, draw, chance=chance)
-    _black_legend(fig)
+    _black_markers(fig)
     return fig
 
 
@@ -247,20 +254,20 @@ def plot_sources(table: pd.DataFrame, chance: Mapping[str, float]) -> Figure:
                 style = {"color": colours[pretraining] if own else elsewhere, "marker": marker}
                 draw_curve(ax, part, **style, ls=figures.TASK.get(line, "-"), label=BIN_WORDS[name])
 
-    fig = plot_conditions(table, draw, chance=chance)
-    _black_legend(fig, line=True)
+    lines = {f"source: {name}": {"color": colours[name]} for name in pretrainings}
+    lines |= {f"source: {t}": {"color": "#333333", "ls": figures.TASK.get(t, "-")} for t in tasks}
+    fig = plot_conditions(table, draw, chance=chance, lines=lines)
+    _black_markers(fig)
     return fig
 
 
-def _black_legend(fig: Figure, line: bool = False) -> None:
-    """Take hues (and line styles) out of the legend, for they differ between panels."""
+def _black_markers(fig: Figure) -> None:
+    """Leave markers alone in the legend: hues and line styles differ between panels."""
     for handle in fig.legends[0].legend_handles:
-        if handle.get_marker() in ("None", None, ""):
+        if handle.get_marker() in ("None", None, "", "x"):
             continue
         filled = handle.get_markerfacecolor() != "white"
-        handle.set(color="#333333", markerfacecolor="#333333" if filled else "white")
-        if line:
-            handle.set_linestyle("")
+        handle.set(color="#333333", markerfacecolor="#333333" if filled else "white", linestyle="")
 
 
 def plot_baselines(table: pd.DataFrame, chance: Mapping[str, float]) -> Figure:

@@ -37,6 +37,7 @@ from lib.masking.masks import (
     check_levels,
     check_maps,
     check_names,
+    choose_sources,
     count_pixels,
     make_ranks,
 )
@@ -357,12 +358,6 @@ def _plan(
     if "random" in baselines and inner:
         units += [Unit("random", f, draw=d, levels=inner) for d in range(draws) for f in fills]
     return units
-
-
-def choose_sources(sources: pd.DataFrame, initialisations: int) -> list[str]:
-    """Names of the first so many instances of each pretraining and task."""
-    place = sources.sort_values("instance").groupby(["pretraining", "task"]).cumcount()
-    return sources.loc[place < initialisations, "model"].tolist()
 
 
 def _batches(unit: Unit, faces: int, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

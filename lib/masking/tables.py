@@ -18,7 +18,9 @@ from lib.masking.masks import (
     WORDS,
     check_levels,
     check_maps,
+    choose_sources,
     example_masks,
+    make_ranks,
     mask_pixels,
     rank_pixels,
 )
@@ -191,6 +193,54 @@ def compute_own_curves(data: xr.Dataset, fill: str | None = None) -> pd.DataFram
     return table[[*DESTINATION, "mask", "fill", "level", "accuracy"]]
 
 
+def compute_overlaps(
+    relevance: xr.DataArray,
+    baselines: Sequence[str],
+    levels: Sequence[float],
+    initialisations: int = 1,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How much a baseline removes of what relevance removes.
+
+    Frontal faces are nearly symmetric and alike, so a mirrored map or another face's falls on much
+    the same parts, while a shifted or scrambled one leaves the face.
+
+    Parameters
+    ----------
+    relevance : DataArray, (model, identity, y, x)
+    baselines : sequence of str
+    levels : sequence of float
+        Percent of pixels.
+    initialisations, seed
+        As for :func:`lib.masking.compute_scores`.
+
+    Returns
+    -------
+    DataFrame
+        ``mask``, ``level``, ``overlap`` (share of the baseline's pixels that the relevance mask of
+        that level removes too, mean over faces and sources) and ``chance``, the level itself.
+        Masks by sign are left out.
+    """
+    models = pd.DataFrame({c: relevance[c].to_numpy() for c in ("model", *_FACTORS)})
+    few = choose_sources(models, initialisations)
+    shown = [b for b in (*SCATTERED, "random") if b in baselines]
+    inner = [level for level in sorted(levels) if 0 < level < 100]
+    found = {}
+    for k, model in enumerate(models["model"]):
+        if model not in few:
+            continue
+        maps = relevance.isel(model=k).to_numpy()
+        own = rank_pixels(maps)
+        for mask in shown:
+            ranks = make_ranks(maps, mask, seed)
+            for level in inner:
+                both = mask_pixels(own, level) & mask_pixels(ranks, level)
+                share = both.sum() / mask_pixels(ranks, level).sum()
+                found.setdefault((mask, level), []).append(share)
+    rows = [(*key, float(np.mean(values)), key[1] / 100) for key, values in found.items()]
+    return pd.DataFrame(rows, columns=["mask", "level", "overlap", "chance"])
+
+
 def compute_chance(data: xr.Dataset) -> dict[str, float]:
     """Task -> accuracy of guessing, one over the number of classes."""
     tasks = data["destination_task"].to_numpy().tolist()
@@ -315,9 +365,9 @@ def explain_rises(bins: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``pretraining``, ``task`` (of the destination), ``source`` (bin), ``rise`` (0 if the curve
-        never rises), ``from`` and ``to`` (percent), and for each sign the share of all relevance of
-        that sign, over the sources of the bin, which went between the two levels.
+        ``pretraining``, ``task`` (of the destination), ``source`` (bin in words), ``rise`` (0 if
+        the curve never rises), ``from`` and ``to`` (percent), and for each sign the share of all
+        relevance of that sign, over the sources of the bin, which went between the two levels.
     """
     by = ["destination_pretraining", "destination_task", "bin"]
     inside = bins[(bins["level"] < 100) & bins["bin"].isin(BINS)]
@@ -348,12 +398,12 @@ def explain_rises(bins: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
             }
         )
     order = {name: k for k, name in enumerate(BINS)}
-    table = pd.DataFrame(rows)
-    return table.sort_values(
+    table = pd.DataFrame(rows).sort_values(
         ["pretraining", "task", "source"],
         key=lambda c: c.map(order) if c.name == "source" else c,
         ignore_index=True,
     )
+    return table.assign(source=table["source"].str.replace("_", " "))
 
 
 def tabulate_areas(auc: pd.DataFrame) -> pd.DataFrame:
@@ -405,7 +455,7 @@ def summarise_findings(areas: pd.DataFrame, rises: pd.DataFrame) -> dict[str, fl
         top = rises.loc[rises["rise"].idxmax()]
         found["rise"] = float(top["rise"])
         found["rise_where"] = (
-            f"{top['pretraining']}, {top['task']}, source: {top['source'].replace('_', ' ')}, "
+            f"{top['pretraining']}, {top['task']}, source: {top['source']}, "
             f"from {top['from']:g}% to {top['to']:g}%"
         )
     return found
