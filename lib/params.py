@@ -246,7 +246,7 @@ class Humans(Chapter):
     lapse: float = Field(0.02, ge=0, le=1, description="planted, share of catch trials")
     splits: int = Field(1000, ge=1, le=100_000, description="halvings of the observers")
     studies: int = Field(2000, ge=2, le=1_000_000, description="simulated studies")
-    mixed_studies: int = Field(60, ge=0, le=100_000, description="of these with mixed models")
+    mixed_studies: int = Field(100, ge=0, le=100_000, description="of these with mixed models")
     permutations: int = Field(2000, ge=1, le=1_000_000, description="relabellings of faces")
     cells: int = Field(16, ge=2, le=512, description="grid of patterns, cells along a side")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -215,17 +215,20 @@ def test_balance_of_trial_lists_is_what_the_lists_say(differ):
 
 def test_sentences_carry_the_numbers_and_say_who_answered(analysis, differ):
     pair = ("synthface", "imagenet")
-    text = humans.state_preference(analysis, pair, planted=0.6)
+    low, high = analysis.mixed.table.loc[0, ["low", "high"]]
+    text = humans.state_preference(analysis, pair, planted=(low + high) / 2)
     row = humans.compute_preference(analysis.scored)
     assert text.startswith(
         f"{row['n']} simulated observers took synthface's choice in {100 * row['mean']:.1f}%"
     )
     assert "p < 0.001" in text and "p = 0.000" not in text
-    assert "60.0% was planted, which the interval holds" in text
-    assert "misses" in humans.state_preference(analysis, pair, planted=0.9)
-    people = analysis.preference.assign(simulated=False)
-    said = humans.state_preference(dataclasses.replace(analysis, preference=people), pair, 0.6)
+    assert "was planted, which that interval holds" in text
+    assert "misses" in humans.state_preference(analysis, pair, planted=high + 0.01)
+    people = dataclasses.replace(analysis, preference=analysis.preference.assign(simulated=False))
+    said = humans.state_preference(people, pair, planted=high)
     assert "simulated" not in said and "planted" not in said
+    alone = dataclasses.replace(analysis, mixed=None)
+    assert "planted" not in humans.state_preference(alone, pair, planted=high)
     choices = pd.DataFrame({"pretraining": "a", "identity": list("xyz"), "rank2": list("yxx")})
     assert "differently on 24 of 3" in humans.state_choices(differ, choices, pair)
     assert "one pretraining, a" in humans.state_choices(differ.iloc[:0], choices, None)

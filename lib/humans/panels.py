@@ -84,7 +84,7 @@ def plot_rank2(
     Figure
     """
     colours = figures.colours_of(choices)
-    fig, axes = plt.subplots(len(choices), 3, figsize=(WIDTH, 2.25 * len(choices) + 0.4))
+    fig, axes = plt.subplots(len(choices), 3, figsize=(WIDTH, 1.98 * len(choices) + 0.3))
     for row, (pretraining, choice) in zip(axes, choices.items(), strict=True):
         heat = (
             overlay_relevance(pictures[target], maps[pretraining])
@@ -208,8 +208,7 @@ def plot_preferences(
     ax.set_xlabel("identities, ranked")
     ax.set_ylabel(f"answers for {pair[0]}'s choice, %")
     ax.legend(loc="lower left", fontsize=8)
-    who = "Simulated observers: preference" if simulated else "Preference"
-    ax.set_title(f"{who} of each identity, 95% intervals")
+    ax.set_title(f"{'Simulated observers: ranked' if simulated else 'Ranked'} preferences")
     if simulated:
         mark_simulated(ax)
 
@@ -299,7 +298,10 @@ def plot_predictors(ax: Axes, predictors: pd.DataFrame, simulated: bool) -> None
     ax.set_yticks(range(len(parts)), parts)
     ax.set_ylim(len(parts) - 0.5, -0.5)
     ax.set_xlabel("log odds per standard deviation, 95% interval")
-    ax.legend(loc="best", fontsize=8, title="relevance of", title_fontsize=8)
+    handles, labels = ax.get_legend_handles_labels()
+    labels = [f"relevance of {name}" for name in labels]
+    below = {"loc": "upper center", "bbox_to_anchor": (0.4, -0.16), "ncols": 2}
+    ax.legend(handles, labels, fontsize=8, **below)
     if simulated:
         ax.set_title("Simulated observers: parts explain nothing that was planted", fontsize=9.5)
         mark_simulated(ax)

@@ -1,6 +1,7 @@
 """What was found, in words: sentences with their numbers, for the report."""
 
 import pandas as pd
+from scipy import special
 
 
 def name_observers(simulated):
@@ -46,39 +47,36 @@ def state_preference(analysis, pair, planted=None):
     analysis : Analysis
     pair : two str
     planted : float, optional
-        Mean preference that simulated observers were given, 0 to 1.
+        Log odds that simulated observers were given, for a typical observer and identity.
 
     Returns
     -------
     str
-        A sentence without its full stop.
+        Sentences without the last full stop.
     """
     row = analysis.preference.set_index("over").loc["observers"]
     simulated = bool(row["simulated"])
-    spread = (
-        f"s.e.m. {100 * row['sem']:.2f}, 95% interval {100 * row['low']:.1f} to "
-        f"{100 * row['high']:.1f}"
-    )
     text = (
         f"{row['n']} {name_observers(simulated).lower()} took {pair[0]}'s choice in "
-        f"{100 * row['mean']:.1f}% of the comparisons ({spread}"
+        f"{100 * row['mean']:.1f}% of the comparisons (s.e.m. {100 * row['sem']:.2f}"
     )
     if pd.notna(row["t"]):
         small = "p < 0.001" if row["p"] < 0.001 else f"p = {row['p']:.3f}"
-        text += f"; t({row['df']}) = {row['t']:.2f}, {small}"
+        text += f", t({row['df']}) = {row['t']:.2f}, {small}"
     text += ")"
-    if simulated and planted is not None:
-        inside = row["low"] <= planted <= row["high"]
-        text += (
-            f"; {100 * planted:.1f}% was planted, which the interval "
-            f"{'holds' if inside else 'misses, as one in twenty does'}"
-        )
     if analysis.mixed is not None:
         fit = analysis.mixed
         text += (
-            f". For other identities as well (mixed model): {100 * fit.preference:.1f}%, "
-            f"{100 * fit.low:.1f} to {100 * fit.high:.1f}"
+            f"; for other observers and other identities as well (mixed model) it is "
+            f"{100 * fit.preference:.1f}%, 95% interval {100 * fit.low:.1f} to {100 * fit.high:.1f}"
         )
+        if simulated and planted is not None:
+            truth = float(special.expit(planted))
+            inside = fit.low <= truth <= fit.high
+            text += (
+                f". {100 * truth:.1f}% was planted, which that interval "
+                f"{'holds' if inside else 'misses, as one in twenty does'}"
+            )
     return text
 
 
