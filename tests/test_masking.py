@@ -295,6 +295,8 @@ def test_blur_is_the_local_weighted_mean():
 
 def test_noise_has_the_grey_levels_of_the_image_and_one_form_for_all_levels():
     images = np.random.default_rng(1).integers(0, 256, (2, 20, 20), dtype=np.uint8)
+    twice = masking.Filler(images[[0, 0]], (0, 0, 0), "noise").instead
+    assert not np.array_equal(*twice)
     filler = masking.Filler(images, (0, 0, 0), "noise", seed=3)
     full = filler.apply(np.array([0, 1]), np.ones((2, 20, 20), bool))[..., 0]
     assert [sorted(f.ravel()) for f in full] == [sorted(i.ravel()) for i in images]
@@ -382,7 +384,7 @@ def test_baselines_are_those_of_the_literal_loop(study, scores, mask):
 
 
 def test_trunks_with_other_means_see_their_own_fill():
-    study = make_study(means=(vgg.MEANS["imagenet"], vgg.MEANS["vggface"]), instances=1)
+    study = make_study(means=(vgg.MEANS["imagenet"], (10.0, 200.0, 60.0)), instances=1)
     found = compute(study, baselines=[], fills=["channel_mean", "black"], levels=[10.0])
     for fill in ("channel_mean", "black"):
         for source in ("a/identity/0", "b/gender/0"):
@@ -538,22 +540,21 @@ def test_curves_of_masks_come_from_the_same_sources(scores):
     curves = masking.compute_own_curves(scores)
     assert set(curves["mask"]) == set(masking.MASKS)
     assert len(curves) == 8 * len(masking.MASKS) * len(LEVELS)
-    pick = curves[
-        (curves["destination_pretraining"] == "b")
-        & (curves["destination_task"] == "identity")
-        & (curves["destination_instance"] == 1)
-        & (curves["level"] == 10.0)
-    ].set_index("mask")["accuracy"]
     # baselines were made for the first initialisation alone, so relevance is taken from it too
-    where = {"destination": "b/identity/1", "level": 10.0}
-    own = scores["correct"].sel(source="b/identity/0", **where).mean()
-    mirrored = scores["correct_baseline"].sel(
-        baseline="mirrored", baseline_source="b/identity/0", **where
-    )
-    assert pick["relevance"] == pytest.approx(float(own))
-    assert pick["mirrored"] == pytest.approx(float(mirrored.mean()))
-    random = scores["correct_random"].sel(where).mean()
-    assert pick["random"] == pytest.approx(float(random))
+    named = curves["destination_pretraining"] + "/" + curves["destination_task"] + "/"
+    named += curves["destination_instance"].astype(str)
+    found = curves.assign(model=named).set_index(["model", "mask", "level"])["accuracy"]
+    for model in scores["destination"].to_numpy():
+        for level in LEVELS:
+            where = {"destination": model, "level": level}
+            first = model[:-1] + "0"
+            own = scores["correct"].sel(source=first, **where).mean()
+            assert found[model, "relevance", level] == pytest.approx(float(own))
+            for mask in masking.BASELINES[:-1]:
+                one = scores["correct_baseline"].sel(baseline=mask, baseline_source=first, **where)
+                assert found[model, mask, level] == pytest.approx(float(one.mean()))
+            random = scores["correct_random"].sel(where).mean()
+            assert found[model, "random", level] == pytest.approx(float(random))
     # at both ends every mask of whole pixels is the same
     for level in (0.0, 100.0):
         ends = curves[(curves["level"] == level) & ~curves["mask"].isin(masking.SIGNED)]
