@@ -93,3 +93,21 @@ def test_unknown_light_is_refused():
     assert find_light("soft") is LIGHTS["soft"]
     with pytest.raises(InputError, match="soft"):
         find_light("moon")
+
+
+def test_shadow_maps_hold_the_farthest_point_of_each_cell():
+    rng = np.random.default_rng(2)
+    solid, hair = rng.normal(0, 1.5, (300, 3)), rng.normal(0, 1.5, (80, 3))
+    directions = even_directions(5)
+    maps = cast_shadows(solid, hair, directions, cells=9)
+    for points, grids in ((solid, maps.solid), (hair, maps.hair)):
+        for direction, across, up, grid in zip(
+            directions, maps.across, maps.up, grids, strict=True
+        ):
+            slow = np.full((9, 9), -99, np.float32)
+            for point in points:
+                # Up to a cell outside the lower border counts as the first cell.
+                i, j = (int((point @ axis + 2.6) * 9 / 5.2) for axis in (up, across))
+                if 0 <= i < 9 and 0 <= j < 9:
+                    slow[i, j] = max(slow[i, j], point @ direction)
+            np.testing.assert_allclose(grid, slow, rtol=1e-6)

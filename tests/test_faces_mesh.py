@@ -10,11 +10,13 @@ from lib.faces.mesh import (
     build_surface,
     catmull_clark,
     compute_normals,
+    double_areas,
     head_frame,
     load_mesh,
     make_smoother,
     quads_to_triangles,
     split_corners,
+    unit,
 )
 
 CUBE = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
@@ -101,3 +103,15 @@ def test_canonical_head_is_symmetric():
     mirrored = face * [-1, 1, 1]
     nearest = np.linalg.norm(face[None, :500] - mirrored[:, None], axis=2).min(0)
     assert np.quantile(nearest, 0.98) < 0.01
+
+
+def test_triangle_areas_and_normals_are_those_of_numpy():
+    rng = np.random.default_rng(1)
+    points, triangles = rng.normal(size=(40, 3)), rng.integers(0, 40, (60, 3)).astype(np.int32)
+    a, b, c = (points[triangles[:, k]] for k in range(3))
+    face = np.cross(b - a, c - a)
+    np.testing.assert_allclose(double_areas(points, triangles), np.linalg.norm(face, axis=1))
+    total = np.zeros_like(points)
+    for corner in range(3):
+        np.add.at(total, triangles[:, corner], face)
+    np.testing.assert_allclose(compute_normals(points, triangles), unit(total))

@@ -299,7 +299,9 @@ def test_highlights_lie_half_way_to_the_lamps():
     view = np.array([0.0, 0.0, 1.0])
     half = np.sqrt(0.5)
     normals = np.array([[half, 0, half], [0, half, half], [-half, 0, half], [0, 0, -1.0]])
-    got = _highlight(normals, view, light, 200)
+    got, cosine = _highlight(normals, view, light, 200, 1)
     # Where the normal halves the angle between lamp and camera the lamp is mirrored in full; 60
     # degrees off, 200 powers leave nothing.
     np.testing.assert_allclose(got, [0.7, 0.2, 0, 0], atol=1e-9)
+    # To the power of 1 it is the cosine: 1 at half way, 1 / 2 at 60 degrees, 0 beyond 90.
+    np.testing.assert_allclose(cosine, [0.7 + 0.1, 0.35 + 0.2, 0.1, 0], atol=1e-9)

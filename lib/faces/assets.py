@@ -133,7 +133,7 @@ def read_assets(path):
         raise InputError(
             f"The arrays in the head assets {path} do not fit together: run scripts/bake_faces.py."
         )
-    delta = arrays["target_delta"].T * float(arrays["step_dm"])
+    delta = np.ascontiguousarray(arrays["target_delta"].T * float(arrays["step_dm"]))
     targets = {
         str(name): (index[a:b], delta[a:b])
         for name, a, b in zip(arrays["target_names"], starts[:-1], starts[1:], strict=True)

@@ -90,8 +90,32 @@ def _frame(canonical):
     return np.asarray(canonical, float) - CANONICAL_EYES + np.array([0.0, 0.0, 0.85])
 
 
+@numba.njit(cache=True, nogil=True)
+def _scale_to_unit(vectors):
+    out = np.empty_like(vectors)
+    for i in range(len(vectors)):
+        x, y, z = vectors[i, 0], vectors[i, 1], vectors[i, 2]
+        length = max(np.sqrt(x * x + y * y + z * z), 1e-9)
+        out[i, 0], out[i, 1], out[i, 2] = x / length, y / length, z / length
+    return out
+
+
 def _unit(vectors):
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    flat = np.ascontiguousarray(vectors, np.float64).reshape(-1, 3)
+    return _scale_to_unit(flat).reshape(np.shape(vectors))
+
+
+class _Same:
+    """An array as the key of a cache: equal to itself alone."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __hash__(self):
+        return id(self.value)
+
+    def __eq__(self, other):
+        return self.value is other.value
 
 
 def _smoothstep(low, high, value):
@@ -160,6 +184,27 @@ def _ripple(frame):
     )
 
 
+class _Place:
+    """Points of the head: their frame coordinates, and what is computed from these but once."""
+
+    def __init__(self, canonical, framed=False):
+        self.frame = canonical if framed else _frame(canonical)
+
+    @functools.cached_property
+    def azimuth(self):
+        return _azimuth(self.frame)
+
+    @functools.cached_property
+    def ripple(self):
+        return _ripple(self.frame)
+
+
+@functools.lru_cache(maxsize=2)
+def _vertex_place(canonical):
+    """The place of the vertices, the same for every head: canonical is a `_Same`."""
+    return _Place(canonical.value)
+
+
 def hairline(canonical, style):
     """Signed distance from the hairline.
 
@@ -175,11 +220,14 @@ def hairline(canonical, style):
         Dm above the hairline: positive on the part of the head that bears hair, negative on the
         face, the neck, and the bald crown of styles that have one. Equal on both sides.
     """
-    frame = _frame(canonical)
-    az = _azimuth(frame)
+    return _hairline(_Place(canonical), style)
+
+
+def _hairline(place, style):
+    frame, az = place.frame, place.azimuth
     height, cosine = _line(style.front, style.recede, style.sideburn)
     distance = (frame[..., 1] - np.interp(az, _GRID, height)) * np.interp(az, _GRID, cosine)
-    distance = distance + 0.010 * _ripple(frame)
+    distance = distance + 0.010 * place.ripple
     # Mouth and throat lie round the axis, where an azimuth means nothing.
     within = np.hypot(frame[..., 0], frame[..., 2] - _AXIS_Z) < 0.35
     distance = np.where(within & (frame[..., 1] < 0.5), -1.0, distance)
@@ -190,10 +238,9 @@ def hairline(canonical, style):
     return distance
 
 
-def _edge(frame, style):
+def _edge(place, style):
     """Width in dm over which hair thins out towards its border."""
-    az = _azimuth(frame)
-    sides = _smoothstep(55, 80, az) * np.clip(1 - style.nape, 0, 1)
+    sides = _smoothstep(55, 80, place.azimuth) * np.clip(1 - style.nape, 0, 1)
     short = np.clip(1.2 - 2 * style.side, 0, 1)
     return 0.15 + 0.30 * sides * short + 0.25 * style.crown
 
@@ -212,12 +259,12 @@ def scalp_coverage(canonical, style):
     ndarray (...) of float64, 0 to 1
         Rises softly over the hairline; above .5 counts as hair.
     """
-    frame = _frame(canonical)
+    place = _Place(canonical)
     # Stubble of a fade still darkens the skin where the strands have become few.
-    edge = np.minimum(0.8 * _edge(frame, style), 0.22)
-    distance = hairline(canonical, style)
+    edge = np.minimum(0.8 * _edge(place, style), 0.22)
+    distance = _hairline(place, style)
     cover = _smoothstep(-0.05, edge, distance)
-    return cover * (0.25 + 0.75 * style.density) * _smoothstep(-1.2, -0.9, frame[..., 1])
+    return cover * (0.25 + 0.75 * style.density) * _smoothstep(-1.2, -0.9, place.frame[..., 1])
 
 
 # ------------------------------------------------------------------------- scalp hair
@@ -228,9 +275,7 @@ def grow_hair(surface, style, rng, count=None):
 
     Parameters
     ----------
-    surface : object
-        ``points`` (v, 3) and ``normals`` (v, 3) of the skin in dm, ``canonical`` (v, 3),
-        ``triangles`` (t, 3) of int, ``ear`` (v,) from 0 to 1.
+    surface : lib.faces.mesh.Surface
     style : HairStyle
     rng : numpy.random.Generator
     count : int, optional
@@ -260,33 +305,37 @@ class _Scalp:
     """The skin prepared for growing: frame coordinates, comb-independent fields, neighbours."""
 
     def __init__(self, surface, style):
+        self.style = style
         self.points = np.ascontiguousarray(surface.points, float)
         self.normals = np.ascontiguousarray(surface.normals, float)
-        self.frame = _frame(surface.canonical)
+        self.place = _vertex_place(_Same(surface.canonical))
+        self.frame = self.place.frame
         self.triangles = np.asarray(surface.triangles)
         self.ear = np.asarray(surface.ear, float)
-        self.height = hairline(surface.canonical, style)
-        self.edge = _edge(self.frame, style)
+        self.height = _hairline(self.place, style)
+        self.edge = _edge(self.place, style)
         head = self.frame[:, 1] > -0.8
         self.shift = np.median(self.points[head] - self.frame[head], axis=0)
         self.cells = _build_cells(self.points, _CELL)
+        self.tree, self.areas = surface.tree, surface.double_areas
         place = self.points - self.shift
         face = (self.frame[:, 2] > 0.7) & (np.abs(self.frame[:, 1]) < 0.35)
         self.face_width = float(np.percentile(np.abs(place[face, 0]), 99))
+
+    @functools.cached_property
+    def comb(self):
+        """Comb direction of the style at every vertex, see `_comb`."""
+        return _comb(self, self.style)
 
     def sample_roots(self, rng, count, weight):
         """Draw points of the skin with density ``weight`` (v,).
 
         Returns point, normal, frame coordinates and height above the hairline of each.
         """
-        corner = self.points[self.triangles]
-        area = np.linalg.norm(
-            np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1
-        )
         # Triangles are drawn by their largest weight and points within them by rejection, so that
         # the border follows the weight and not the triangles.
         largest = weight[self.triangles].max(axis=1)
-        mass = np.cumsum(area * largest)
+        mass = np.cumsum(self.areas * largest)
         if not mass[-1] > 0:
             raise InputError(
                 "no part of this head bears such hair: check its canonical coordinates."
@@ -379,19 +428,19 @@ def _tangent(field, normals):
 def _thickness(scalp, style):
     """Thickness in dm of the layer of hair over every vertex."""
     full = _smoothstep(-0.02, 0.42, scalp.height) * (1 - 0.7 * np.clip(scalp.ear, 0, 1))
-    local = _lengths(scalp.frame, scalp.height, scalp.edge, style)
+    local = _lengths(scalp.place, scalp.height, scalp.edge, style)
     short = np.clip(local / max(style.top, 1e-6), 0.12, 1)
     skin = 0.012 if style.top < 0.6 else 0.03
     return np.maximum(style.thickness * full * short, skin * (scalp.height < 0.02) + 0.004)
 
 
-def _lengths(frame, height, edge, style):
+def _lengths(place, height, edge, style):
     """Mean length in dm of hair rooted at points of the scalp."""
-    y, z = frame[:, 1], frame[:, 2]
+    y, z = place.frame[:, 1], place.frame[:, 2]
     top = _smoothstep(0.40, 0.85, y)
     behind = _smoothstep(0.0, -0.45, z)
     low = style.side + (style.back - style.side) * behind
-    sides = _smoothstep(50, 75, _azimuth(frame))
+    sides = _smoothstep(50, 75, place.azimuth)
     fade = 1 - (1 - style.nape) * sides * (1 - _smoothstep(0.0, 0.45, height))
     length = (style.top * top + low * (1 - top)) * fade
     return length * (0.55 + 0.45 * _smoothstep(0, 0.7, height / edge))
@@ -407,15 +456,16 @@ def _locks(roots, rng, number):
 def _grow_main(scalp, style, rng, count, widen):
     roots, normals, frame, height = scalp.sample_roots(rng, count, scalp.root_density())
     lock, guides = _locks(roots, rng, style.clumps)
-    edge = np.interp(_azimuth(frame), [50, 80], [0.13, float(np.median(scalp.edge))])
+    place = _Place(frame, framed=True)
+    edge = np.interp(place.azimuth, [50, 80], [0.13, float(np.median(scalp.edge))])
     vary = style.variation * (
         0.7 * rng.normal(size=count) + 0.7 * rng.normal(size=len(guides))[lock]
     )
-    length = _lengths(frame, height, edge, style) * np.exp(np.clip(vary, -0.8, 0.5))
+    length = _lengths(place, height, edge, style) * np.exp(np.clip(vary, -0.8, 0.5))
     # Flyaways, but none that would fall over the forehead.
     stray = (rng.random(count) < 0.03) & ((height > 0.2) | (frame[:, 2] < 0.4))
     layer = rng.random(count) ** 0.7 * np.where(stray, 1.5, 1.0)
-    comb, thick = _comb(scalp, style), _thickness(scalp, style)
+    comb, thick = scalp.comb, _thickness(scalp, style)
     if style.flow == "tied":
         points = _grow_tied(scalp, style, rng, roots, normals, layer, comb, thick)
     else:
@@ -423,7 +473,7 @@ def _grow_main(scalp, style, rng, count, widen):
             style.quiff * _smoothstep(0.45, 0.85, frame[:, 2]) * _smoothstep(0.5, 0.7, frame[:, 1])
         )
         lift = np.clip(style.lift + raised, 0, 1)[:, None]
-        near = cKDTree(scalp.points).query(roots)[1]
+        near = scalp.tree.query(roots)[1]
         spread = style.mess * np.where(stray, 2.5, 1.0)[:, None]
         start = normals * lift + comb[near] * (1 - lift)
         start = start + style.mess * rng.normal(size=(len(guides), 3))[lock]
@@ -546,7 +596,7 @@ def _grow_tied(scalp, style, rng, roots, normals, layer, comb, thick):
     """Hair drawn over the head to a tie, and beyond it a tail or a bun."""
     count = len(roots)
     tie, outward = _tie_point(scalp, style)
-    near = cKDTree(scalp.points).query(roots)[1]
+    near = scalp.tree.query(roots)[1]
     start = _unit(normals * style.lift + comb[near] + style.mess * rng.normal(size=(count, 3)))
     reach = 1.18 * np.linalg.norm(tie - roots, axis=1) + 0.05
     scalp_part = _advance(
@@ -596,7 +646,7 @@ def _grow_fringe(scalp, style, rng, count, widen):
     lock, guides = _locks(roots, rng, 46)
     comb = _comb(scalp, style, "forward", sweep=style.fringe_sweep)
     thick = np.where(scalp.frame[:, 1] > 0.0, 0.045 + 0.25 * style.thickness, 0.02)
-    near = cKDTree(scalp.points).query(roots)[1]
+    near = scalp.tree.query(roots)[1]
     start = normals * 0.35 + comb[near] * 0.65 + 0.05 * rng.normal(size=(len(guides), 3))[lock]
     start = _unit(start + 0.05 * rng.normal(size=(count, 3)))
     edge = np.clip(1 - (np.abs(frame[:, 0]) / style.fringe_width) ** 4, 0.4, 1)
@@ -620,8 +670,8 @@ def _grow_fluff(scalp, style, rng, count, widen):
     band = (scalp.height > -0.035) & (scalp.height < 0.06) & (scalp.frame[:, 2] > 0.25)
     weight = band * (1 - np.clip(4 * scalp.ear, 0, 1)) * (scalp.frame[:, 1] > -0.1)
     roots, normals, _, _ = scalp.sample_roots(rng, count, weight)
-    comb = _comb(scalp, style)
-    near = cKDTree(scalp.points).query(roots)[1]
+    comb = scalp.comb
+    near = scalp.tree.query(roots)[1]
     start = _unit(comb[near] + 0.35 * normals + 0.35 * rng.normal(size=(count, 3)))
     length = rng.uniform(0.05, 0.16, count)
     soft = replace(style, gravity=0.02, stiffness=0.75, hold=0.2, clear=0.0)
@@ -828,8 +878,7 @@ def grow_brows(surface, shape, rng):
 
     Parameters
     ----------
-    surface : object
-        As for `grow_hair`.
+    surface : lib.faces.mesh.Surface
     shape : BrowShape
     rng : numpy.random.Generator
 
@@ -842,7 +891,7 @@ def grow_brows(surface, shape, rng):
     steps = 5
     area = (shape.outer - shape.inner) * shape.thickness
     count = int(24_000 * area * (0.30 + 0.70 * shape.density)) + 40
-    patch = _Patch(surface, lambda f: (f[:, 2] > 0.45) & (f[:, 1] > -0.05) & (f[:, 1] < 0.55))
+    patch = _Patch(surface, _round_the_brows)
     points = []
     for sign in (-1.0, 1.0):
         # Sparse at the inner end, densest in the middle, thinning out to the tail.
@@ -872,18 +921,28 @@ def grow_brows(surface, shape, rng):
     return Strands(points, radius, tint)
 
 
+@functools.lru_cache(maxsize=2)
+def _flatten(canonical, triangles, keep):
+    """Triangles of a part of the face, their corners (n, 3, 2) seen from the front, and a tree."""
+    frame, triangles = _frame(canonical.value), np.asarray(triangles.value)
+    ids = triangles[keep(frame[triangles].mean(axis=1))]
+    flat = frame[ids][:, :, :2]
+    return ids, flat, cKDTree(flat.mean(axis=1))
+
+
+def _round_the_brows(frame):
+    return (frame[:, 2] > 0.45) & (frame[:, 1] > -0.05) & (frame[:, 1] < 0.55)
+
+
 class _Patch:
     """Part of the front of the face, to find the place on the skin at canonical (x, y)."""
 
     def __init__(self, surface, keep):
-        frame = _frame(surface.canonical)
-        triangles = np.asarray(surface.triangles)
-        centre = frame[triangles].mean(axis=1)
-        self.ids = triangles[keep(centre)]
-        self.flat = frame[self.ids][:, :, :2]
+        self.ids, self.flat, self.tree = _flatten(
+            _Same(surface.canonical), _Same(surface.triangles), keep
+        )
         self.points = np.asarray(surface.points, float)
         self.normals = np.asarray(surface.normals, float)
-        self.tree = cKDTree(self.flat.mean(axis=1))
 
     def locate(self, x, y):
         """Points and normals of the skin at canonical coordinates x, y (n,)."""
@@ -916,8 +975,7 @@ def grow_lashes(surface, strips, rng, per_quad=14):
 
     Parameters
     ----------
-    surface : object
-        As for `grow_hair`; only ``points`` is used.
+    surface : lib.faces.mesh.Surface
     strips : ndarray (quads, 4, 3)
         Corners in dm, in order round each quad; the side nearest to the skin is the root.
     rng : numpy.random.Generator
@@ -931,7 +989,7 @@ def grow_lashes(surface, strips, rng, per_quad=14):
     strips = np.asarray(strips, float)
     if strips.ndim != 3 or strips.shape[1:] != (4, 3):
         raise InputError(f"lash strips need the shape (quads, 4, 3), not {strips.shape}.")
-    distance = cKDTree(surface.points).query(strips.reshape(-1, 3))[0].reshape(-1, 4)
+    distance = surface.tree.query(strips.reshape(-1, 3))[0].reshape(-1, 4)
     turn = np.argmin(distance + np.roll(distance, -1, axis=1), axis=1)
     quad = np.take_along_axis(strips, ((turn[:, None] + np.arange(4)) % 4)[..., None], axis=1)
     upper = quad[:, 2:, 1].mean(axis=1) > quad[:, :2, 1].mean(axis=1)
@@ -1038,8 +1096,7 @@ def grow_facial_hair(surface, kind, rng):
 
     Parameters
     ----------
-    surface : object
-        As for `grow_hair`.
+    surface : lib.faces.mesh.Surface
     kind : str
         "moustache", "goatee", "beard" or "stubble".
     rng : numpy.random.Generator
@@ -1067,7 +1124,7 @@ def grow_facial_hair(surface, kind, rng):
     over = np.stack([1.1 * np.tanh(x / 0.05), zero - 1.0, zero], axis=1)
     fall = np.stack([-0.15 * x, zero - 1.0, zero + 0.15], axis=1)
     comb = _tangent(lip[:, None] * over + (1 - lip)[:, None] * fall, scalp.normals)
-    near = cKDTree(scalp.points).query(roots)[1]
+    near = scalp.tree.query(roots)[1]
     lock, guides = _locks(roots, rng, max(count // 14, 1))
     start = (
         normals * lift + comb[near] * (1 - lift) + 0.12 * rng.normal(size=(len(guides), 3))[lock]

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
+import numba
 import numpy as np
-from scipy.spatial import cKDTree
 
 from lib.errors import InputError
 from lib.faces import hair as hair_module
@@ -20,6 +20,7 @@ from lib.faces.mesh import (
     apply_morphs,
     build_surface,
     compute_normals,
+    double_areas,
     head_frame,
     load_mesh,
     quads_to_triangles,
@@ -143,20 +144,23 @@ def expression_targets(expression):
     return out
 
 
-def _strew(points, triangles, count, rng):
-    """Points spread evenly over triangles."""
-    corners = points[triangles]
-    area = np.linalg.norm(
-        np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
-    )
+@numba.njit(cache=True, nogil=True)
+def _mix_corners(points, triangles, chosen, root, split):
+    out = np.empty((len(chosen), 3))
+    for p in range(len(chosen)):
+        a, b, c = triangles[chosen[p], 0], triangles[chosen[p], 1], triangles[chosen[p], 2]
+        r, s = root[p], split[p]
+        for k in range(3):
+            out[p, k] = (1 - r) * points[a, k] + r * (1 - s) * points[b, k] + r * s * points[c, k]
+    return out
+
+
+def _strew(points, triangles, area, count, rng):
+    """Points spread evenly over triangles of an `area` (m,), in any unit."""
     # One point per equal share of the area: no clumps, no holes.
     at = (np.arange(count) + rng.random(count)) / count
     which = np.searchsorted(np.cumsum(area) / area.sum(), at).clip(0, len(area) - 1)
-    root, split = np.sqrt(rng.random(count))[:, None], rng.random(count)[:, None]
-    chosen = corners[which]
-    return (
-        (1 - root) * chosen[:, 0] + root * (1 - split) * chosen[:, 1] + root * split * chosen[:, 2]
-    )
+    return _mix_corners(points, triangles, which, np.sqrt(rng.random(count)), rng.random(count))
 
 
 def sexless(morphs):
@@ -342,10 +346,11 @@ def build_head(
     inner_normals = compute_normals(inner_points, inner_triangles)
 
     rng = stream(4)
-    solid = [_strew(surface.points, surface.triangles, budget["strewn"], rng)]
+    solid = [_strew(surface.points, surface.triangles, surface.double_areas, budget["strewn"], rng)]
     solid += [eye.points for eye in eyes]
     if frame is not None:
-        solid.append(_strew(frame.points, frame.triangles, budget["strewn"] // 10, rng))
+        area = double_areas(frame.points, frame.triangles)
+        solid.append(_strew(frame.points, frame.triangles, area, budget["strewn"] // 10, rng))
     casting = [s.points for kind, s, _ in groups if kind in ("hair", "beard")]
     # Every second strand throws shadows; points halfway along close the gaps.
     casting = [
@@ -370,10 +375,9 @@ def build_head(
         compute_transfer(maps, e.points + 0.01 * e.normals, e.normals, bias=bias, hair_bias=0.08)
         for e in eyes
     )
-    tree = cKDTree(surface.points)
     built = []
     for kind, strands, tone in groups:
-        root = tree.query(strands.points[:, 0])[1]
+        root = surface.tree.query(strands.points[:, 0])[1]
         if kind in ("hair", "beard"):
             light = _strand_transfer(maps, strands.points, bias)
         else:

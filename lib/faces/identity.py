@@ -16,7 +16,7 @@ import numpy as np
 from lib.errors import InputError
 from lib.faces import styles
 from lib.faces.assets import load_assets
-from lib.faces.mesh import ETHNICITIES, GENDERS, average_macro, load_mesh
+from lib.faces.mesh import ETHNICITIES, GENDERS, add_targets, average_macro, load_mesh
 
 # Shares of the caucasian, asian and african shapes in the four named groups.
 ETHNIC_GROUPS = {
@@ -302,9 +302,7 @@ def _largest_move(weights):
     """The farthest any skin vertex moves under the weights, decimetres."""
     assets = load_assets()
     total = np.zeros((len(assets.points), 3))
-    for name, weight in weights.items():
-        index, delta = assets.targets[name]
-        total[index] += weight * delta
+    add_targets(total, weights)
     head = load_mesh().neutral[: assets.body_size, 1] > -1.15
     return float(np.sqrt((total[: assets.body_size][head] ** 2).sum(1)).max())
 

@@ -7,6 +7,7 @@ transfer, Sloan, Kautz & Snyder 2002). Irradiance under any lamps is then one do
 Shadows come from depth maps of the head taken from many directions.
 """
 
+import functools
 from dataclasses import dataclass, field
 
 import numba
@@ -180,19 +181,30 @@ class ShadowMaps:
     hair: np.ndarray
     extent: float
 
+    @functools.cached_property
+    def basis(self):
+        """What light from each direction adds to the coefficients: float32 array (k, 25)."""
+        weight = 4 * np.pi / len(self.directions)
+        return (spherical_harmonics(self.directions) * weight).astype(np.float32)
+
 
 @numba.njit(cache=True, nogil=True)
-def _splat(points, direction, across, up, extent, grid):
+def _splat(points, direction, across, up, extent, grid, cell, reach):
+    """Raise the cells of one map to the points (3, n); `cell` and `reach` (n,) are for its use."""
     side = grid.shape[0]
     scale = side / (2 * extent)
-    for p in range(points.shape[0]):
-        x, y, z = points[p, 0], points[p, 1], points[p, 2]
-        i = int((x * up[0] + y * up[1] + z * up[2] + extent) * scale)
-        j = int((x * across[0] + y * across[1] + z * across[2] + extent) * scale)
-        if 0 <= i < side and 0 <= j < side:
-            reach = x * direction[0] + y * direction[1] + z * direction[2]
-            if reach > grid[i, j]:
-                grid[i, j] = reach
+    # Two loops: the processor does the first on several points at a time.
+    for p in range(points.shape[1]):
+        x, y, z = points[0, p], points[1, p], points[2, p]
+        i = np.int32((x * up[0] + y * up[1] + z * up[2] + extent) * scale)
+        j = np.int32((x * across[0] + y * across[1] + z * across[2] + extent) * scale)
+        inside = (i >= 0) & (i < side) & (j >= 0) & (j < side)
+        cell[p] = i * side + j if inside else -1
+        reach[p] = np.float32(x * direction[0] + y * direction[1] + z * direction[2])
+    flat = grid.ravel()
+    for p in range(points.shape[1]):
+        if cell[p] >= 0:
+            flat[cell[p]] = max(flat[cell[p]], reach[p])
 
 
 def cast_shadows(solid, hair, directions, cells=200, extent=2.6):
@@ -216,9 +228,11 @@ def cast_shadows(solid, hair, directions, cells=200, extent=2.6):
     up = np.cross(directions, across)
     maps = [np.full((len(directions), cells, cells), -99, np.float32) for _ in range(2)]
     for points, grid in zip((solid, hair), maps, strict=True):
-        points = np.ascontiguousarray(points, np.float64)
+        points = np.ascontiguousarray(np.asarray(points, np.float64).T)
+        count = points.shape[1]
+        cell, reach = np.empty(count, np.int32), np.empty(count, np.float32)
         for k in range(len(directions)):
-            _splat(points, directions[k], across[k], up[k], extent, grid[k])
+            _splat(points, directions[k], across[k], up[k], extent, grid[k], cell, reach)
     return ShadowMaps(directions, across, up, *maps, extent)
 
 
@@ -227,33 +241,42 @@ def _gather(
     points, axes, strands, basis, directions, across, up, solid, hair, extent,
     bias, softness, hair_bias, absorption, out,
 ):  # fmt: skip
-    side = solid.shape[1]
+    """Light transfer of points and axes (n, 3); directions and their axes are (3, k)."""
+    side, count = solid.shape[1], directions.shape[1]
     scale = np.float32(side / (2 * extent))
     extent = np.float32(extent)
+    zero, one, last = np.float32(0), np.float32(1), np.int32(side - 1)
     total = np.empty(basis.shape[1], np.float32)
+    turned, reached = np.empty(count, np.float32), np.empty(count, np.float32)
+    cell = np.empty(count, np.int32)
+    flat_solid, flat_hair = solid.ravel(), hair.ravel()
     for p in range(points.shape[0]):
         x, y, z = points[p, 0], points[p, 1], points[p, 2]
         ax, ay, az = axes[p, 0], axes[p, 1], axes[p, 2]
         total[:] = 0
-        for k in range(directions.shape[0]):
-            dx, dy, dz = directions[k, 0], directions[k, 1], directions[k, 2]
+        # Two loops: the processor does the first for several directions at a time.
+        for k in range(count):
+            dx, dy, dz = directions[0, k], directions[1, k], directions[2, k]
             along = ax * dx + ay * dy + az * dz
             if strands:
-                facing = np.sqrt(max(np.float32(0), np.float32(1) - along * along))
+                turned[k] = np.sqrt(max(zero, one - along * along))
             else:
-                facing = along
+                turned[k] = along
+            i = np.int32((x * up[0, k] + y * up[1, k] + z * up[2, k] + extent) * scale)
+            j = np.int32((x * across[0, k] + y * across[1, k] + z * across[2, k] + extent) * scale)
+            i, j = min(max(i, np.int32(0)), last), min(max(j, np.int32(0)), last)
+            cell[k] = (k * side + i) * side + j
+            reached[k] = x * dx + y * dy + z * dz
+        for k in range(count):
+            facing, reach = turned[k], reached[k]
             if facing <= 0:
                 continue
-            i = int((x * up[k, 0] + y * up[k, 1] + z * up[k, 2] + extent) * scale)
-            j = int((x * across[k, 0] + y * across[k, 1] + z * across[k, 2] + extent) * scale)
-            i, j = min(max(i, 0), side - 1), min(max(j, 0), side - 1)
-            reach = x * dx + y * dy + z * dz
             # Seen in full at the bias, not at all a softness further behind.
-            open_share = np.float32(1) - (solid[k, i, j] - reach - bias) / softness
+            open_share = one - (flat_solid[cell[k]] - reach - bias) / softness
             if open_share <= 0:
                 continue
-            facing *= min(open_share, np.float32(1))
-            inside = hair[k, i, j] - reach - hair_bias
+            facing *= min(open_share, one)
+            inside = flat_hair[cell[k]] - reach - hair_bias
             if inside > 0:
                 facing *= np.exp(-absorption * min(inside, np.float32(0.5)))
             for c in range(basis.shape[1]):
@@ -282,16 +305,14 @@ def compute_transfer(maps, points, axes, strands=False, bias=0.04, hair_bias=0.0
     -------
     float32 array (n, 25)
     """
-    weight = 4 * np.pi / len(maps.directions)
-    basis = (spherical_harmonics(maps.directions) * weight).astype(np.float32)
     out = np.zeros((len(points), COEFFICIENTS), np.float32)
     arrays = (maps.directions, maps.across, maps.up)
     _gather(
         np.ascontiguousarray(points, np.float32),
         np.ascontiguousarray(axes, np.float32),
         strands,
-        basis,
-        *(np.ascontiguousarray(a, np.float32) for a in arrays),
+        maps.basis,
+        *(np.ascontiguousarray(a.T, np.float32) for a in arrays),
         maps.solid,
         maps.hair,
         maps.extent,

@@ -9,8 +9,10 @@ y = 1.05, tip of the nose at (0, -.35, 1.26), chin at y = -1.1.
 import functools
 from dataclasses import dataclass, replace
 
+import numba
 import numpy as np
 import scipy.sparse as sp
+from scipy.spatial import cKDTree
 
 from lib.faces.assets import load_assets
 
@@ -78,6 +80,16 @@ class Surface:
     uv: np.ndarray
     ear: np.ndarray
 
+    @functools.cached_property
+    def double_areas(self):
+        """Twice the area of each triangle: float64 array (m,)."""
+        return double_areas(self.points, self.triangles)
+
+    @functools.cached_property
+    def tree(self):
+        """The points in a k-d tree, to find the nearest ones."""
+        return cKDTree(self.points)
+
     def with_points(self, points):
         """The same skin with moved points; normals are computed again."""
         return replace(self, points=points, normals=compute_normals(points, self.triangles))
@@ -87,6 +99,45 @@ def unit(vectors):
     """Vectors scaled to length 1 along the last axis; zero vectors stay zero."""
     length = np.sqrt(np.einsum("...k,...k->...", vectors, vectors))
     return vectors / np.maximum(length, 1e-12)[..., None]
+
+
+@numba.njit(cache=True, nogil=True)
+def _cross_edges(points, triangles):
+    """Cross product of two edges of each triangle: float64 array (m, 3)."""
+    out = np.empty((len(triangles), 3))
+    for t in range(len(triangles)):
+        a, b, c = points[triangles[t, 0]], points[triangles[t, 1]], points[triangles[t, 2]]
+        ux, uy, uz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+        vx, vy, vz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
+        out[t, 0] = uy * vz - uz * vy
+        out[t, 1] = uz * vx - ux * vz
+        out[t, 2] = ux * vy - uy * vx
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_corners(face, triangles, count):
+    """Sum over the triangles at each vertex: float64 array (count, 3)."""
+    total = np.zeros((count, 3))
+    for t in range(len(triangles)):
+        for corner in range(3):
+            for axis in range(3):
+                total[triangles[t, corner], axis] += face[t, axis]
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def _lengths(vectors):
+    out = np.empty(len(vectors))
+    for i in range(len(vectors)):
+        x, y, z = vectors[i, 0], vectors[i, 1], vectors[i, 2]
+        out[i] = np.sqrt(x * x + y * y + z * z)
+    return out
+
+
+def double_areas(points, triangles):
+    """Twice the area of each triangle: float64 array (m,)."""
+    return _lengths(_cross_edges(np.ascontiguousarray(points, np.float64), triangles))
 
 
 def compute_normals(points, triangles):
@@ -101,12 +152,8 @@ def compute_normals(points, triangles):
     -------
     float64 array (n, 3), unit vectors
     """
-    a, b, c = (points[triangles[:, k]] for k in range(3))
-    face = np.cross(b - a, c - a)
-    corners = triangles.ravel()
-    spread = np.repeat(face, 3, axis=0)
-    total = [np.bincount(corners, spread[:, k], len(points)) for k in range(3)]
-    return unit(np.stack(total, 1))
+    face = _cross_edges(np.ascontiguousarray(points, np.float64), triangles)
+    return unit(_add_corners(face, triangles, len(points)))
 
 
 def catmull_clark(faces, count):
@@ -202,6 +249,20 @@ def quads_to_triangles(quads):
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
 
 
+@numba.njit(cache=True, nogil=True)
+def _add_target(points, index, delta, weight):
+    for i in range(len(index)):
+        for axis in range(3):
+            points[index[i], axis] += weight * delta[i, axis]
+
+
+def add_targets(points, weights):
+    """Move base vertices (v, 3) by weighted shape targets, in place; see `apply_morphs`."""
+    targets = load_assets().targets
+    for name, weight in weights.items():
+        _add_target(points, *targets[name], float(weight))
+
+
 def apply_morphs(weights):
     """Base vertices under weighted shape targets.
 
@@ -219,11 +280,8 @@ def apply_morphs(weights):
     KeyError
         For a name that is no target.
     """
-    assets = load_assets()
-    points = assets.points.copy()
-    for name, weight in weights.items():
-        index, delta = assets.targets[name]
-        points[index] += weight * delta
+    points = load_assets().points.copy()
+    add_targets(points, weights)
     return points
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import numba
 import numpy as np
 
 from lib.errors import InputError
@@ -109,6 +110,31 @@ class _Piece:
     first: int = 0
 
 
+@numba.njit(cache=True, nogil=True)
+def _cross_view(tangents, points, eye):
+    """Cross product of tangents with the way to the eye: array (n, steps, 3)."""
+    out = np.empty_like(points)
+    for i in range(points.shape[0]):
+        for k in range(points.shape[1]):
+            a, b, c = tangents[i, k, 0], tangents[i, k, 1], tangents[i, k, 2]
+            x, y, z = eye[0] - points[i, k, 0], eye[1] - points[i, k, 1], eye[2] - points[i, k, 2]
+            out[i, k, 0], out[i, k, 1], out[i, k, 2] = b * z - c * y, c * x - a * z, a * y - b * x
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _both_edges(points, across, width):
+    """Points moved to either side by a width (n, steps): array (n, steps, 2, 3)."""
+    out = np.empty((points.shape[0], points.shape[1], 2, 3))
+    for i in range(points.shape[0]):
+        for k in range(points.shape[1]):
+            for axis in range(3):
+                half = across[i, k, axis] * width[i, k]
+                out[i, k, 0, axis] = points[i, k, axis] - half
+                out[i, k, 1, axis] = points[i, k, axis] + half
+    return out
+
+
 def _ribbons(points, radius, eye):
     """Camera-facing strips along strands.
 
@@ -124,10 +150,9 @@ def _ribbons(points, radius, eye):
     """
     count, steps, _ = points.shape
     tangents = unit(np.gradient(points, axis=1))
-    across = unit(np.cross(tangents, eye - points))
+    across = unit(_cross_view(tangents, points, eye))
     taper = np.interp(np.linspace(0, 1, steps), [0, 0.7, 1], [1, 0.9, 0.2])
-    half = across * (radius[:, None] * taper)[..., None]
-    vertices = np.stack([points - half, points + half], 2).reshape(-1, 3)
+    vertices = _both_edges(points, across, radius[:, None] * taper).reshape(-1, 3)
     start = (np.arange(count)[:, None] * steps + np.arange(steps - 1)).ravel() * 2
     triangles = np.concatenate(
         [
@@ -138,15 +163,17 @@ def _ribbons(points, radius, eye):
     return vertices, triangles.astype(np.int32), tangents
 
 
-def _highlight(normals, view, light, power):
-    """Blinn's highlight of every lamp: array (n,), intensities included."""
+def _highlight(normals, view, light, *powers):
+    """Blinn's highlights of every lamp: an array (n,) for each power, intensities included."""
     directions, intensities = light.directions()
-    total = np.zeros(len(normals))
+    totals = [np.zeros(len(normals)) for _ in powers]
     for direction, intensity in zip(directions, intensities, strict=True):
         half = unit(direction + view)
         facing = np.einsum("nk,nk->n", normals, np.broadcast_to(half, normals.shape))
-        total += intensity * np.clip(facing, 0, 1) ** power
-    return total
+        facing = np.clip(facing, 0, 1)
+        for total, power in zip(totals, powers, strict=True):
+            total += intensity * facing**power
+    return totals
 
 
 def neckline_depth(canonical, neckline):
@@ -277,9 +304,8 @@ class _Scene:
         bleed = shadow ** np.array([-0.10, 0.02, 0.06])
         colour = paint.albedo * received[:, None] * bleed
         view = self._view(values[:, 6:9])
-        rough = 0.030 * _highlight(bent, view, light, 10) + 0.075 * _highlight(
-            bent, view, light, 42
-        )
+        wide, narrow = _highlight(bent, view, light, 10, 42)
+        rough = 0.030 * wide + 0.075 * narrow
         fresnel = (1 - np.clip(np.einsum("nk,nk->n", bent, view), 0, 1)) ** 5
         shine = paint.gloss * open_sky**1.5 * (rough + 0.10 * fresnel * received)
         colour = colour + shine[:, None]
@@ -310,7 +336,7 @@ class _Scene:
         colour = albedo * received[:, None]
         normals = direction @ self.camera.turn.T
         view = self._view(values[:, 4:7])
-        wet = 0.04 * _highlight(normals, view, self.light, 60)
+        wet = 0.04 * _highlight(normals, view, self.light, 60)[0]
         # The key lamp mirrored in the cornea, drawn in from the lid that would often hide it.
         directions, intensities = self.light.directions()
         for direction, intensity in zip(directions[:2], intensities[:2], strict=True):
@@ -334,7 +360,7 @@ class _Scene:
         tongue = head.is_tongue[local][:, None]
         albedo = np.where(tongue, [0.30, 0.10, 0.09], [0.66, 0.62, 0.54])
         colour = albedo * (facing * fade)[:, None]
-        wet = 0.25 * _highlight(normals, np.array([0, 0, 1.0]), self.light, 80) * fade
+        wet = 0.25 * _highlight(normals, np.array([0, 0, 1.0]), self.light, 80)[0] * fade
         return colour + wet[:, None], PARTS["mouth"], None, 0
 
     def _shade_strand(self, piece, local, weights):
@@ -375,9 +401,8 @@ class _Scene:
         )
         normals = unit(values[:, :3]) @ self.camera.turn.T
         view = self._view(values[:, 3:])
-        shine = 0.012 * _highlight(normals, view, self.light, 6) + 0.10 * _highlight(
-            normals, view, self.light, 60
-        )
+        wide, narrow = _highlight(normals, view, self.light, 6, 60)
+        shine = 0.012 * wide + 0.10 * narrow
         return (0.016 + shine)[:, None] * np.ones(3), PARTS["glasses"], None, 0
 
     def add_lenses(self, colour, depth):
@@ -477,9 +502,12 @@ def render_head(
     votes = np.zeros((size, size), np.uint8)
     label = np.zeros((size, size), np.uint8)
     for part in np.unique(labels):
-        count = (parts == part).sum(2).astype(np.uint8)
-        more = count > votes
-        label[more], votes[more] = part, count[more]
+        hits_part = (parts == part).view(np.uint8)
+        count = hits_part[..., 0].copy()
+        for sample in range(1, supersample**2):
+            count += hits_part[..., sample]
+        np.copyto(label, part, where=count > votes)
+        np.maximum(votes, count, out=votes)
     depth = blocks(hits.depth.reshape(-1)).min(2).astype(np.float32)
     extra = {}
     if buffers:
