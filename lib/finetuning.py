@@ -639,9 +639,9 @@ def explain_shortfall(
 ) -> pd.DataFrame:
     """Which networks do not exceed the printed accuracy, and what kind of failure it is.
 
-    Where even the best ridge regression (:func:`compute_ceiling`) stays below, the features do not
-    carry the class from one image to the next; where it does not, a network that fails to fit its
-    training images was trained too briefly or too timidly, and another has learned them too
+    A network that does not fit its training images was trained too briefly or too timidly. Where
+    even the best ridge regression (:func:`compute_ceiling`) stays below, the features do not carry
+    the class from one image to the next. Where neither holds, the training images were learned too
     literally.
 
     Parameters
@@ -671,12 +671,13 @@ def explain_shortfall(
         mine = predictions.query("pretraining == @pretraining and task == @task")
         views = mine[mine["part"] == "validation"].groupby("view")["correct"].mean()
         ceiling = compute_ceiling(features[pretraining], by_name[task], validation)
+        reasons = []
+        if some["training"].min() <= PRINTED_ACCURACY:
+            reasons.append("training images not fitted")
         if ceiling <= PRINTED_ACCURACY:
-            why = "the features are the limit"
-        elif some["training"].min() <= PRINTED_ACCURACY:
-            why = "training images not fitted"
-        else:
-            why = "training images learned too literally"
+            reasons.append("no ridge regression exceeds it either")
+        if not reasons:
+            reasons.append("training images learned too literally")
         rows.append(
             {
                 "pretraining": pretraining,
@@ -688,7 +689,7 @@ def explain_shortfall(
                 "ridge": ceiling,
                 "hardest_view": views.idxmin() if len(views) else np.nan,
                 "there": views.min() if len(views) else np.nan,
-                "why": why,
+                "why": "; ".join(reasons),
             }
         )
     counted = ["below", "of", "lowest", "training", "ridge", "hardest_view", "there", "why"]
@@ -702,8 +703,7 @@ def state_shortfall(networks: pd.DataFrame, shortfall: pd.DataFrame) -> str:
         return f"all {count} networks classify more than {limit} of the validation images"
     parts = [
         f"{row.below} of {row.of} {row.pretraining} networks for {row.task} (lowest "
-        f"{row.lowest:.2f}; the best ridge regression on the same features reaches "
-        f"{row.ridge:.2f}: {row.why})"
+        f"{row.lowest:.2f}, ridge regression {row.ridge:.2f}: {row.why})"
         for row in shortfall.itertuples()
     ]
     below = int(shortfall["below"].sum())

@@ -269,12 +269,13 @@ def test_networks_and_what_falls_short_by_hand():
     short = explain(networks, blind)
     assert short.iloc[0].tolist() == [
         *("weak", "identity", 1, 1, 0.5, 1.0, 0.5, 90.0, 0.0),
-        "the features are the limit",
+        "no ridge regression exceeds it either",
     ]
     said = finetuning.state_shortfall(networks, short)
     assert said.startswith("1 of 2 networks exceed 98%; below are 1 of 1 weak networks")
     unfitted = networks.assign(training=[1.0, 0.7])
     assert explain(unfitted, telling)["why"].item() == "training images not fitted"
+    assert explain(unfitted, blind)["why"].item().startswith("training images not fitted; no ridge")
     assert explain(networks, telling)["why"].item() == "training images learned too literally"
     good = networks.iloc[:1]
     none = explain(good, blind)
