@@ -2,8 +2,12 @@
 
 ``BENCH_SIZE`` (pixels, default 224), ``BENCH_IMAGES`` (images in a turn, default 2) and
 ``BENCH_ROUNDS`` (default 3) make it shorter; the ratios do not depend on the number of images.
-Zennit runs in ``.venv-bench`` (``python3.11 -m venv .venv-bench``, then ``pip install torch
-zennit``); without it its row is left out.
+Zennit runs in ``.venv-bench``, which ``make bench`` makes (or ``python3 scripts/setup_env.py
+bench``); without it its row is left out.
+
+How far the engine is from what the machine could do is told twice: against its own convolutions
+timed alone, and against the *floor*, the operations of these convolutions over the speed of a large
+matrix product, which no convolution reaches.
 """
 
 from __future__ import annotations
@@ -67,6 +71,42 @@ def convolution_floor(engine: SharedTrunk, images: int) -> float:
     return seconds
 
 
+def count_operations(engine: SharedTrunk) -> tuple[float, float]:
+    """Additions and multiplications of the convolutions: of an image forward, of a map backward.
+
+    Forward each layer gives its output and its denominator, the first its output alone; backward
+    there is one convolution a layer, and none in the first, whose flat rule has constant weights.
+    """
+    forward = backward = 0.0
+    for position, layer in enumerate(engine.chain.layers):
+        if isinstance(layer, network.Convolution):
+            height, width = engine.shape_before(position)[:2]
+            once = 2.0 * height * width * layer.kernel.size
+            forward += once * (2 if position else 1)
+            backward += once if position else 0
+    return forward, backward
+
+
+def matrix_speed(dtype: tf.DType, side: int = 2048) -> float:
+    """Operations a second of a product of two square matrices, the best of three."""
+    a, b = (tf.cast(tf.random.stateless_uniform((side, side), (k, 0)), dtype) for k in (0, 1))
+    tf.matmul(a, b)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        tf.matmul(a, b).numpy()
+        seconds.append(time.perf_counter() - start)
+    return 2.0 * side**3 / min(seconds)
+
+
+def floor_seconds(engine: SharedTrunk) -> float:
+    """Seconds for an image and its maps at the speed of matrix products, in the engine's types."""
+    forward, backward = count_operations(engine)
+    speed = matrix_speed(tf.float32)
+    back = speed if engine.dtype == tf.float32 else matrix_speed(engine.dtype)
+    return forward / speed + READOUTS * backward / back
+
+
 class Zennit:
     """The worker process, or why there is none."""
 
@@ -75,8 +115,7 @@ class Zennit:
         python = ROOT / ".venv-bench" / "bin" / "python"
         if not python.is_file():
             self.absent = (
-                "Zennit is not timed: there is no .venv-bench (python3.11 -m venv .venv-bench; "
-                ".venv-bench/bin/pip install torch zennit)."
+                "Zennit is not timed: there is no .venv-bench (python3 scripts/setup_env.py bench)."
             )
             return
         self._folder = tempfile.TemporaryDirectory()
@@ -156,12 +195,16 @@ def main() -> None:
     def floor():
         return READOUTS, convolution_floor(engines["float32"], 1)
 
+    def lowest(engine):
+        return lambda: (READOUTS, floor_seconds(engine))
+
     def by_innvestigate():
         reference.relevance(x, predicted)
         return images
 
     contenders = {mode: ours(engine) for mode, engine in engines.items()}
     contenders |= {"convolutions": floor, "innvestigate": by_innvestigate}
+    contenders |= {f"floor {m}": lowest(engine) for m, engine in engines.items()}
     if not zennit.absent:
         contenders["zennit"] = lambda: zennit.maps(images)
     speeds = take_turns(contenders, rounds)
@@ -201,6 +244,22 @@ def main() -> None:
             unit,
         )
     )
+    for mode, engine in engines.items():
+        rows.append(
+            compare(
+                f"lrp_{mode}_vs_floor",
+                speeds[mode],
+                speeds[f"floor {mode}"],
+                "operations over the speed of a matrix product",
+                unit,
+            )
+        )
+        forward, backward = count_operations(engine)
+        print(
+            f"{mode}: {(forward / READOUTS + backward) / 1e9:.1f} billion operations a map, "
+            f"{1 / np.median(speeds[f'floor {mode}']):.3f} s at the speed of a matrix product; the "
+            f"engine reaches {rows[-1]['ratio']:.0%} of that speed"
+        )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"Peak memory of this process, iNNvestigate's included: {peak:.0f} MB")
     record(rows)

@@ -21,7 +21,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ENVIRONMENTS = {
     "science": (".venv", "requirements.lock"),
     "engine": (".venv-dag", "requirements-dag.lock"),
+    "bench": (".venv-bench", "requirements-bench.lock"),
 }
+#: Made only when asked for: packages that the report is compared with and does not use.
+OPTIONAL = ("bench",)
 PAGE = "experiment"  # has a package-lock.json; its node_modules are made by lib/experiment.py
 LOG = os.path.join(ROOT, ".cache", "setup.log")
 DOES_NOT_BUILD = (
@@ -213,6 +216,8 @@ def ensure(which):
         spent += follow(make, "Making " + folder, 0)
     if uv:
         install = [uv, "pip", "sync", "--require-hashes", "--python", python, lock_path]
+        if which == "bench":  # two indexes: torch comes from its own
+            install += ["--index-strategy", "unsafe-best-match"]
     else:
         install = [
             python,
@@ -225,6 +230,8 @@ def ensure(which):
             "-r",
             lock_path,
         ]
+        if which == "bench":
+            install += ["--no-deps", "--retries", "1", "--no-compile"]
     spent += follow(install, "Installing into " + folder, packages)
     if which == "science":
         # `import lib` from any folder, as notebooks need it, without a build step
@@ -279,7 +286,7 @@ def ensure_page(again):
 def main():
     """Set up what was asked for, or everything."""
     known = [*ENVIRONMENTS, "page"]
-    asked = sys.argv[1:] or known
+    asked = sys.argv[1:] or [part for part in known if part not in OPTIONAL]
     unknown = [a for a in asked if a not in known]
     if unknown:
         fail("there is no part " + unknown[0] + "; there are " + ", ".join(known))

@@ -37,6 +37,11 @@ def test_the_three_lists_of_pins_agree(root):
     engine = (root / "requirements-dag.lock").read_text()
     for line in (root / "requirements-dag.in").read_text().splitlines():
         assert re.search(rf"^{re.escape(line)}[ \\]", engine, re.M), f"{line} is not locked"
+    compared = (root / "requirements-bench.lock").read_text()
+    for line in pins((root / "requirements-bench.in").read_text().splitlines()).values():
+        pin = line.partition(" ;")[0]
+        found = re.search(rf"^{re.escape(pin)} .*\\\n +--hash=sha256:", compared, re.M)
+        assert found, f"{pin} is not locked"
 
 
 @pytest.mark.parametrize(
