@@ -10,6 +10,7 @@ from lib.errors import InputError
 from lib.relevance import (
     COMPOSITES,
     Difference,
+    compute,
     compute_relevance,
     make_engine,
     normalise_maps,
@@ -164,6 +165,33 @@ def test_difference_is_the_readout_of_subtracted_weights(small):
     assert (first == 2).all()
 
 
+def test_the_rival_is_the_best_of_the_other_classes(small):
+    trunk, readouts, images = small
+    first = np.array([0, 1, 2, 3, 4])
+    features = vgg.compute_features(trunk, images, progress=False)
+    logits = readouts[0].logits(features)
+    rival = [
+        max((c for c in range(5) if c != k), key=lambda c: v[c])
+        for k, v in zip(first, logits, strict=True)
+    ]
+    found = maps_of(trunk, readouts[:1], images, Difference(first, "rival"))
+    expected = maps_of(trunk, readouts[:1], images, Difference(first, np.array(rival)))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+    # A shift of all logits changes the map of a logit, and not that of a difference.
+    shifted = network.Readout(
+        "s", readouts[0].kernel + features.reshape(5, -1)[[0]].T / 20, readouts[0].bias
+    )
+    both = maps_of(trunk, [readouts[0], shifted], images[:1], Difference(0, "rival"))[0][0]
+    np.testing.assert_allclose(both[0], both[1], atol=1e-3 * np.abs(both[0]).max())
+    both = maps_of(trunk, [readouts[0], shifted], images[:1], 0)[0][0]
+    assert np.abs(both[0] - both[1]).max() > 0.1 * np.abs(both[0]).max()
+    one = network.Readout("one", readouts[0].kernel[:, :1], readouts[0].bias[:1])
+    refused("no second rank", trunk, [one], images, Difference(0, "rival"))
+    refused("no target 'rival'", trunk, readouts, images, "rival")
+    refused("no target 'rival'", trunk, readouts, images, Difference("rival", 0))
+
+
 def test_batches_and_neighbours_change_nothing(small):
     """A map depends on its image and readout alone: not on the batch, nor on other readouts."""
     trunk, readouts, images = small
@@ -285,6 +313,35 @@ def test_a_map_that_is_zero_everywhere_is_refused_or_kept(small):
     scaled = normalise_maps(kept, on_zero="keep")
     np.testing.assert_allclose(np.abs(scaled[:, 0]).max((1, 2)), 1)
     assert not scaled[:, 1].any()
+
+
+def test_what_overflows_is_refused(small):
+    trunk, readouts, images = small
+    huge = network.Readout("huge", np.full((128, 2), 3e38), np.zeros(2))
+    refused("Readout 'huge' gives logits that are not finite", trunk, [huge], images)
+    maps = np.ones((2, 2, 4, 4), np.float32)
+    maps[1, 0, 2, 3] = np.inf
+    with pytest.raises(InputError, match="image 6, readout 'r0', is not finite: a denominator"):
+        compute._check_maps(maps, slice(5, 7), readouts[:2], "keep")
+    maps[1, 0, 2, 3] = np.nan
+    with pytest.raises(InputError, match="holds NaN or infinity"):
+        normalise_maps(maps)
+
+
+def test_softmax_left_on_and_unknown_layers_are_named(small):
+    _, readouts, images = small
+    layers = tf.keras.layers
+    first = [tf.keras.Input((16, 16, 3)), layers.Conv2D(8, 3, strides=4, name="c")]
+    ends = {
+        "Layer 'last' applies softmax; .*without_softmax": layers.Activation(
+            "softmax", name="last"
+        ),
+        "Layer 'odd' is a LayerNormalization, for which": layers.LayerNormalization(name="odd"),
+        "Layer 'soft' applies 'gelu'; only ReLU": layers.Activation("gelu", name="soft"),
+    }
+    for match, layer in ends.items():
+        trunk = vgg.Trunk("other", tf.keras.Sequential([*first, layer]))
+        refused(match, trunk, readouts, images)
 
 
 # ------------------------------------------------------------------------------------- truth test

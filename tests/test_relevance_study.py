@@ -82,6 +82,11 @@ def test_groups_are_means_over_their_pairs(maps):
         assert row.r == pytest.approx(np.mean(slow[key]))
         assert row.low < row.r < row.high
     assert len(summary) == len(slow)
+    said = similarity.state_relations(summary)
+    assert said.startswith("The maps of two networks that differ in their initialisation alone ")
+    assert said.count("(") == 4 and f"in both at {summary['r'].iloc[3]:.2f} (" in said
+    alone = similarity.summarise_similarity(found[:, :1, :1], models[:1])
+    assert len(alone) == 0 and "one network" in similarity.state_relations(alone)
     # Made alike, seen alike.
     whole = summary[summary["first"] == "all"].set_index("relation")["r"]
     assert whole["other initialisation"] > 0.8 and whole.drop("other initialisation").max() < 0.5
@@ -355,6 +360,7 @@ def test_a_cue_that_decides_is_found_and_one_that_does_not_is_not(trunk):
     assert len(table) == 4 * (2 * 2 + 1) * 40
     summary = truth.summarise_methods(table, faces.person[worn], draws=100)
     area = faces.mask[worn].mean()
+    assert truth.state_result(summary).startswith(f"{(summary['low'] > 0).sum()} of 4 methods")
     named = summary.set_index("method")
     assert (named["random"] - area).abs().max() < 0.02
     for method in ("epsilon", "integrated_gradients"):

@@ -27,9 +27,10 @@ SEEDS = 10
 class Difference:
     """Target: the logit of ``first`` less the logit of ``second``.
 
-    Each is a class, an array with a class per image, ``"predicted"`` or ``"rank_2"``. The
+    Each is a class, an array with a class per image, ``"predicted"`` or ``"rank_2"``; ``second``
+    may also be ``"rival"``, of all classes but ``first`` the one with the highest logit. The
     difference is treated as one linear neuron whose weights are the difference of the two classes'
-    weights.
+    weights. Unlike a logit it does not change when all logits are shifted, as softmax allows.
     """
 
     first: str | int | np.ndarray
@@ -74,6 +75,8 @@ def _check_target(target, images: int, readout: Readout) -> None:
         for one in (target.first, target.second):
             if isinstance(one, Difference):
                 raise InputError("A difference of differences is no target; give two classes.")
+        # A rival needs a second class, as a second rank does.
+        for one in (target.first, "rank_2" if _is_rival(target) else target.second):
             _check_target(one, images, readout)
         return
     if isinstance(target, str):
@@ -110,6 +113,17 @@ def _resolve(target, logits: np.ndarray, rows: slice) -> np.ndarray:
     return np.full(len(logits), array) if array.ndim == 0 else array[rows]
 
 
+def _is_rival(target: Difference) -> bool:
+    return isinstance(target.second, str) and target.second == "rival"
+
+
+def _rival(first: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """The class with the highest logit of all but one per image; ties go to the lower class."""
+    others = logits.copy()
+    others[np.arange(len(logits)), first] = -np.inf
+    return others.argmax(1)
+
+
 def _chooser(targets: Sequence[Target], readouts: Sequence[Readout], rows: slice) -> Callable:
     def choose(logits: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         first, second = [], []
@@ -121,7 +135,11 @@ def _chooser(targets: Sequence[Target], readouts: Sequence[Readout], rows: slice
                 )
             if isinstance(target, Difference):
                 a = _resolve(target.first, values, rows)
-                b = _resolve(target.second, values, rows)
+                b = (
+                    _rival(a, values)
+                    if _is_rival(target)
+                    else _resolve(target.second, values, rows)
+                )
                 same = np.flatnonzero(a == b)
                 if same.size:
                     raise InputError(

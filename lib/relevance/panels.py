@@ -115,7 +115,7 @@ def plot_matrix(ax: Axes, table: pd.DataFrame, models: pd.DataFrame) -> None:
         ax.axhline(edge, color="white", lw=1.5)
         ax.axvline(edge, color="white", lw=1.5)
     middle, words = (starts + ends - 1) / 2, conditions[starts]
-    ax.set_xticks(middle, words, fontsize=8)
+    ax.set_xticks(middle, words, fontsize=8, rotation=30, ha="right", rotation_mode="anchor")
     ax.set_yticks(middle, words, fontsize=8)
     ax.tick_params(length=0)
     ax.grid(False)
@@ -318,4 +318,4 @@ def plot_methods(ax: Axes, table: pd.DataFrame) -> None:
     )
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
-    ax.legend(title="network", loc="lower right")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, borderaxespad=0.2)

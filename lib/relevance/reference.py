@@ -7,6 +7,7 @@ analyzers live in their own graph, and eager mode stays on around it.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -110,7 +111,9 @@ class Innvestigate:
 
     def relevance(self, x: np.ndarray, choose) -> tuple[np.ndarray, list[np.ndarray], tuple]:
         """As :meth:`lib.relevance.engine.SharedTrunk.relevance`."""
-        with self._inside():
+        with self._inside(), warnings.catch_warnings():
+            # Keras on what it will drop one day; the versions here are pinned.
+            warnings.filterwarnings("ignore", message=".*state_updates.*")
             features = self._trunk.predict_on_batch(x)
             logits = [readout.logits(features) for readout in self.readouts]
             first, second = choose(logits)

@@ -62,6 +62,21 @@ def compute_similarity(maps, faces: Sequence[int] | None = None) -> np.ndarray:
     return found
 
 
+def align(similarity: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Similarity of the maps after each is multiplied by the sign of the score it explains.
+
+    Relevance adds up to the score, so where that is negative so is most of the map. The sign of a
+    softmax readout's logit says little, for all logits may be shifted.
+
+    Parameters
+    ----------
+    similarity : ndarray, (identity, model, model)
+    score : ndarray, (model, identity)
+    """
+    sign = np.where(np.asarray(score).T < 0, -1.0, 1.0)
+    return similarity * sign[:, :, None] * sign[:, None, :]
+
+
 def relation(models: pd.DataFrame) -> np.ndarray:
     """How the two models of each pair differ.
 
@@ -228,3 +243,25 @@ def compare_matrices(matrices: dict[str, np.ndarray]) -> pd.DataFrame:
             r = np.corrcoef(a, b)[0, 1] if len(a) > 1 else np.nan
             rows.append((first, second, r, a.mean(), b.mean()))
     return pd.DataFrame(rows, columns=["first", "second", "r", "mean_first", "mean_second"])
+
+
+def state_relations(summary: pd.DataFrame) -> str:
+    """What :func:`summarise_similarity` says of the whole relations, as a sentence.
+
+    E.g. "The maps of two networks that differ in their initialisation alone correlate at r = 0.91
+    (0.90 to 0.92), in their task at 0.70 (0.68 to 0.72)".
+    """
+    words = {
+        "other initialisation": "their initialisation alone",
+        "other task": "their task",
+        "other pretraining": "their pretraining",
+        "both other": "both",
+    }
+    found = [
+        f"in {words[row.relation]} at {row.r:.2f} ({row.low:.2f} to {row.high:.2f})"
+        for row in summary[summary["first"] == "all"].itertuples()
+    ]
+    if not found:
+        return "There is one network, and nothing to compare it with"
+    first = found[0].replace(" at ", " correlate at r = ", 1)
+    return "The maps of two networks that differ " + ", ".join([first, *found[1:]])

@@ -17,10 +17,10 @@ from lib.finetuning import make_tasks
 from lib.network import Readout
 from lib.progress import track
 from lib.relevance.composites import Composite
-from lib.relevance.compute import Target, choose_precision, compute_relevance
+from lib.relevance.compute import Difference, Target, choose_precision, compute_relevance
 from lib.vgg import Trunk
 
-TARGETS = ("true", "predicted", "rank_2")
+TARGETS = ("true", "predicted", "rank_2", "contrast")
 #: Dimensions of the stored maps.
 DIMENSIONS = ("model", "identity", "y", "x")
 
@@ -58,12 +58,13 @@ def choose_targets(
     rows : ndarray of int
         Rows of its table.
     tasks : sequence of str
-    target : {"true", "predicted", "rank_2"}
+    target : {"true", "predicted", "rank_2", "contrast"}
+        ``contrast`` is the true class less the strongest other one.
 
     Returns
     -------
     dict
-        Task -> true classes (rows,), ``"predicted"`` or ``"rank_2"``.
+        Task -> true classes (rows,), ``"predicted"``, ``"rank_2"``, or a Difference.
 
     Raises
     ------
@@ -72,9 +73,12 @@ def choose_targets(
     """
     if target not in TARGETS:
         raise InputError(f"There is no target {target!r}; use {', '.join(TARGETS)}.")
+    if target in ("predicted", "rank_2"):
+        return dict.fromkeys(tasks, target)
+    true = {task.name: task.labels[rows] for task in make_tasks(faces.table, tasks)}
     if target == "true":
-        return {task.name: task.labels[rows] for task in make_tasks(faces.table, tasks)}
-    return dict.fromkeys(tasks, target)
+        return true
+    return {task: Difference(classes, "rival") for task, classes in true.items()}
 
 
 def find_views(faces: FaceSet, people: Sequence[str], viewpoints: Sequence[float]) -> np.ndarray:
@@ -126,8 +130,8 @@ def compute_maps(
     Dataset
         ``relevance`` (model, identity, y, x) float32, not normalised, summed over the channels;
         zero everywhere where a target gets no relevance. ``target`` (model, identity) int, the
-        class explained; ``score`` (model, identity), its logit. Coordinates ``model``,
-        ``pretraining``, ``task``, ``instance``, ``identity``.
+        class explained; ``score`` (model, identity), its logit or difference. Coordinates
+        ``model``, ``pretraining``, ``task``, ``instance``, ``identity``.
     """
     models = list_models(readouts)
     shape = (len(models), len(images))
@@ -219,9 +223,9 @@ def summarise_conservation(maps: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns ``pretraining``, ``task``, ``maps``, ``zero`` (maps without any relevance), and of
-        the sum of a map over its score ``median``, ``low``, ``high`` (5th and 95th percentile);
-        scores of 0 are left out.
+        Columns ``pretraining``, ``task``, ``maps``, ``zero`` (maps without any relevance),
+        ``negative`` (maps of a score below 0), and of the sum of a map over its score ``median``,
+        ``low``, ``high`` (5th and 95th percentile); scores of 0 are left out.
     """
     total = maps["relevance"].sum(("y", "x"), dtype=np.float64).to_numpy()
     zero = ~maps["relevance"].any(("y", "x")).to_numpy()
@@ -232,9 +236,9 @@ def summarise_conservation(maps: xr.Dataset) -> pd.DataFrame:
         values = kept[some.index]
         values = values[np.isfinite(values)]
         low, median, high = np.percentile(values, [5, 50, 95]) if values.size else [np.nan] * 3
-        count = zero[some.index].sum()
-        rows.append((pretraining, task, zero[some.index].size, count, median, low, high))
-    columns = ["pretraining", "task", "maps", "zero", "median", "low", "high"]
+        counts = (values_of[some.index].sum() for values_of in (zero, score < 0))
+        rows.append((pretraining, task, zero[some.index].size, *counts, median, low, high))
+    columns = ["pretraining", "task", "maps", "zero", "negative", "median", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
 

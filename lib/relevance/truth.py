@@ -4,7 +4,8 @@ People are rendered with and without glasses, in the same poses and light. One r
 where every male and no female wears glasses: the glasses decide. Another learns it from the same
 people and poses where glasses say nothing. Both then look at new people in glasses. A method that
 shows what decides puts more of its positive relevance for "male" onto the glasses of the first
-readout than of the second, and than onto pixels at random.
+readout than of the second, and than onto pixels at random. What is explained is the decision, the
+logit of "male" less that of "female".
 
 The planted cue is that of the controlled experiments of Teotia et al. 2022 (arXiv 2108.10360). The
 measures are the relevance mass of Arras et al. 2022 (Information Fusion 81:14-40), here of the
@@ -30,7 +31,7 @@ from lib.faces.labels import PARTS
 from lib.finetuning import Task, train_readouts
 from lib.network import Readout
 from lib.progress import track
-from lib.relevance.compute import compute_relevance
+from lib.relevance.compute import Difference, compute_relevance
 from lib.relevance.similarity import bootstrap, mean_finite
 from lib.vgg import Trunk, compute_features
 
@@ -40,6 +41,8 @@ NETWORKS = ("cue", "control")
 MALE = 1
 #: Yaw of the rendered faces, degrees: both rims are seen.
 YAW = (-30.0, 30.0)
+#: Columns of :func:`compare_methods`.
+COLUMNS = ("method", "network", "instance", "image", "mass", "hit")
 #: Settings of the readouts' training.
 EPOCHS, LEARNING_RATE = 60, 1e-3
 
@@ -264,7 +267,8 @@ def compare_methods(
     ----------
     trunk : Trunk
     readouts : mapping
-        ``cue``, ``control`` -> readouts; what is explained is class :data:`MALE`.
+        ``cue``, ``control`` -> readouts; what is explained is the logit of :data:`MALE` less the
+        other, which is what decides.
     images : ndarray of uint8, (n, y, x)
         That wear the cue.
     mask : ndarray of bool, (n, y, x)
@@ -294,7 +298,7 @@ def compare_methods(
             trunk,
             together,
             images,
-            MALE,
+            Difference(MALE, 1 - MALE),
             method,
             precision=precision,
             on_zero="keep",
@@ -318,17 +322,8 @@ def compare_methods(
     return pd.concat(tables, ignore_index=True), shown
 
 
-def _rows(method, network, instance, image, mass, hit) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "method": method,
-            "network": network,
-            "instance": instance,
-            "image": image,
-            "mass": mass,
-            "hit": hit,
-        }
-    )
+def _rows(*values) -> pd.DataFrame:
+    return pd.DataFrame(dict(zip(COLUMNS, values, strict=True)))
 
 
 def summarise_methods(
@@ -377,3 +372,17 @@ def summarise_methods(
     columns = ["method", *NETWORKS, "random", "difference", "low", "high"]
     found = pd.DataFrame(rows, columns=[*columns, "hit", "hit_control", "empty"])
     return found.sort_values("difference", ascending=False, ignore_index=True, kind="stable")
+
+
+def state_result(summary: pd.DataFrame | None) -> str:
+    """What a table of :func:`summarise_methods` says, as part of a sentence."""
+    if summary is None:
+        return "no method was tested"
+    found = int((summary["low"] > 0).sum())
+    best = summary.iloc[0]
+    return (
+        f"{found} of {len(summary)} methods tell the readout for which the glasses decide from the "
+        f"one for which they do not (interval above 0); the clearest, "
+        f"{best['method'].replace('_', ' ')}, puts {best['cue']:.2f} and {best['control']:.2f} of "
+        f"its positive relevance on them, where a random map puts {best['random']:.2f}"
+    )
