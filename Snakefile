@@ -131,7 +131,7 @@ rule relevance:
         f"{OUT}/faces.csv.provenance.json",
         f"{OUT}/readouts.nc",
         # the explorer's own files, and what the planted cue is rendered from
-        ["explorer/index.html", "explorer/style.css", "explorer/app.js"],
+        [f"explorer/{name}" for name in ("index.html", "style.css", "app.js")],
         "data/faces/assets.npz",
     output:
         table("similarity"),
@@ -141,7 +141,6 @@ rule relevance:
         table("engines"),
         table("truth"),
         maps=update(f"{OUT}/relevance.nc"),
-        page=[update(f"{OUT}/pages/relevance/{name}") for name in ("index.html", "data.js")],
         notebook=update(f"{OUT}/notebooks/03_relevance.ipynb"),
     log:
         notebook=f"{OUT}/logs/03_relevance.ipynb",
@@ -152,7 +151,8 @@ rule relevance:
         weights=weights(SETTINGS["02_finetuning"]),
     threads: workflow.cores
     shell:
-        RUN_NOTEBOOK
+        # the explorer is a folder of many small files
+        RUN_NOTEBOOK + f" --pages {OUT}/pages/relevance"
 
 
 rule masking:

@@ -124,9 +124,9 @@ def _word(value: Any) -> Any:
 class Relevance(Chapter):
     """Settings of ``03_relevance``."""
 
-    target: Annotated[Literal["true", "predicted", "rank_2"], BeforeValidator(_word)] = Field(
-        "true", description="class explained"
-    )
+    target: Annotated[
+        Literal["true", "predicted", "rank_2", "contrast"], BeforeValidator(_word)
+    ] = Field("true", description="class explained; contrast: true less strongest other")
     composite: Method = "a_flat"
     engine: Literal["shared", "innvestigate"] = "shared"
     precision: Literal["auto", "float32", "mixed"] = "auto"
