@@ -14,6 +14,7 @@ from statsmodels.stats.oneway import confint_noncentrality
 
 from lib import generalization as g
 from lib.errors import InputError
+from lib.generalization.anova import _p_of_mauchly
 from lib.generalization.bins import DESTINATION, SOURCE
 
 LEVELS = (0.0, 0.1, 1.0, 10.0, 31.6, 100.0)
@@ -330,6 +331,21 @@ def test_repeated_measures_against_statsmodels_and_hand_formulas(areas):
     assert shapiro["statistic"] == pytest.approx(stats.shapiro(residuals.ravel()).statistic)
 
 
+def test_p_of_mauchly_is_that_of_simulated_spherical_data():
+    generator = np.random.default_rng(0)
+    n, k = 8, 4
+    contrasts = np.linalg.qr(np.c_[np.ones(k), np.eye(k)[:, :-1]])[0][:, 1:]
+    x = generator.normal(size=(100_000, n, k)) @ contrasts
+    x -= x.mean(1, keepdims=True)
+    s = np.einsum("rni,rnj->rij", x, x)
+    w = np.linalg.det(s) / (np.trace(s, axis1=1, axis2=2) / (k - 1)) ** (k - 1)
+    for p in (0.05, 0.2, 0.5):
+        # 100,000 draws: a standard error of .0016 at most
+        assert _p_of_mauchly(np.quantile(w, p), n, k) == pytest.approx(p, abs=0.004)
+    # the formula worked by hand; pingouin 0.6.1 has .4473
+    assert _p_of_mauchly(0.1616954, 5, 4) == pytest.approx(0.446616, abs=1e-5)
+
+
 def test_three_pretrainings_have_their_degrees_of_freedom():
     models = make_models(("imagenet", "synthface", "own"), ("identity",))
     table = make_areas(np.random.default_rng(0), models=models)
@@ -371,6 +387,8 @@ def test_pairwise_against_scipy_and_statsmodels(areas):
             assert (row.t, row.p, row.df) == pytest.approx((test.statistic, test.pvalue, 4))
             assert (row.low, row.high) == pytest.approx((interval.low, interval.high))
             assert row.p_tukey == pytest.approx(tukey[i, j], abs=1e-5)
+            # d_z = t / sqrt(n)
+            assert row.dz == pytest.approx(test.statistic / np.sqrt(5))
             p.append(test.pvalue)
         assert rows["p_holm"].to_numpy() == pytest.approx(multipletests(p, method="holm")[1])
 
