@@ -231,6 +231,7 @@ def dissect(
     )
     masks = _Masks(dictionary, concepts, trunk.size, mask, level)
     found: dict[str, xr.Dataset] = {}
+    settled: dict[str, np.ndarray] = {}
     for attempt in range(MOST_PASSES):
         tallies = {
             name: Tally(ladder, len(concepts), 1 + draws) for name, ladder in ladders.items()
@@ -244,11 +245,18 @@ def dissect(
             peak, low = extremes[name]
             high = peak.max(0)
             rung, place = tally.find_rungs(tail)
-            # a unit that is silent nearly everywhere has its quantile at its smallest value
-            place[(place < 0) & (tally.ladders[:, 0] <= low)] = 0
-            if place.any() and attempt < MOST_PASSES - 1:
+            units = np.arange(len(rung))
+            # A unit that is silent nearly everywhere has its quantile at its smallest value.
+            silent = (place < 0) & (tally.ladders[:, 0] <= low)
+            missed = (place != 0) & ~silent
+            if attempt:
+                # later ladders are evenly spaced, and so may bracket the quantile too coarsely
+                share = tally.native[rung, units] / tally.cells
+                missed |= (np.abs(share - tail) > 0.1 * tail) & ~silent & ~settled[name]
+            settled[name] = ~missed
+            if missed.any() and attempt < MOST_PASSES - 1:
                 ladders[name] = np.where(
-                    (place == 0)[:, None],
+                    (~missed)[:, None],
                     tally.ladders,
                     _new_ladder(tally, rung, place, low, high),
                 )
