@@ -675,7 +675,7 @@ def explain_shortfall(
         if some["training"].min() <= PRINTED_ACCURACY:
             reasons.append("training images not fitted")
         if ceiling <= PRINTED_ACCURACY:
-            reasons.append("no ridge regression exceeds it either")
+            reasons.append(f"no ridge regression exceeds {PRINTED_ACCURACY:.0%}")
         if not reasons:
             reasons.append("training images learned too literally")
         rows.append(

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 
 from lib import figures
 
@@ -61,7 +61,7 @@ def _legend(fig: Figure, table: pd.DataFrame) -> None:
         for pretraining, task, _ in _networks(table)
     ]
     labels = [f"{pretraining}, {task}" for pretraining, task, _ in _networks(table)]
-    fig.legend(handles, labels, loc="outside lower center", ncols=2)
+    fig.legend(handles, labels, loc="outside lower center", ncols=min(len(colours), 4))
 
 
 def plot_curves(history: pd.DataFrame) -> Figure:
@@ -92,8 +92,9 @@ def plot_curves(history: pd.DataFrame) -> Figure:
                     marker="." if len(lines) == 1 else None,
                 )
         column[0].set(title=f"{part} images", yscale="log")
+        column[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         column[0].yaxis.set_major_formatter("{x:g}")
-        column[0].yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.7)))
+        column[0].yaxis.set_minor_locator(NullLocator())
         column[1].set(xlabel="epoch")
     axes[0, 0].set_ylabel("loss (cross-entropy, nats)")
     axes[1, 0].set_ylabel("accuracy (share correct)")

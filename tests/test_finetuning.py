@@ -269,7 +269,7 @@ def test_networks_and_what_falls_short_by_hand():
     short = explain(networks, blind)
     assert short.iloc[0].tolist() == [
         *("weak", "identity", 1, 1, 0.5, 1.0, 0.5, 90.0, 0.0),
-        "no ridge regression exceeds it either",
+        "no ridge regression exceeds 98%",
     ]
     said = finetuning.state_shortfall(networks, short)
     assert said.startswith("1 of 2 networks exceed 98%; below are 1 of 1 weak networks")
