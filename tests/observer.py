@@ -64,11 +64,13 @@ def answer(browser, rule, touch=False):
     """Answer one comparison by a rule: (target, left, right) -> "left" or "right"."""
     faces = shown(browser)
     side = rule(*faces)
+    # The next comparison may open before this one is seen to close: tell them apart by a mark.
+    browser.run("document.querySelector('.choice[data-open]').dataset.seen = ''")
     if touch:
         tap(browser, side)
     else:
         press(browser, {"left": "ArrowLeft", "right": "j"}[side])
-    wait(browser, "!document.querySelector('.choice[data-open]')")
+    wait(browser, "!document.querySelector('.choice[data-open][data-seen]')")
     return [*faces, side]
 
 
