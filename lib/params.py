@@ -172,9 +172,8 @@ def _levels(values: list[float]) -> list[float]:
 
 
 Fill = Literal["channel_mean", "black", "image_mean", "blur", "noise", "inpaint"]
-Baseline = Literal[
-    *("positive", "negative", "mirrored", "shifted", "phase_scrambled", "other_face", "random"),
-]
+Signed = Literal["positive", "negative"]
+Scattered = Literal["mirrored", "shifted", "scrambled", "other_face"]
 
 
 class Masking(Chapter):
@@ -186,16 +185,24 @@ class Masking(Chapter):
     fills: Annotated[list[Fill], AfterValidator(_distinct)] = Field(
         ["channel_mean"], min_length=1, description="in place of removed pixels; the first is shown"
     )
-    baselines: Annotated[list[Baseline], AfterValidator(_distinct)] = Field(
-        [*typing.get_args(Baseline)], description="masks beside relevance; may be empty"
+    signed: Annotated[list[Signed], AfterValidator(_distinct)] = Field(
+        [*typing.get_args(Signed)], description="masks of one sign; may be empty"
+    )
+    scattered: Annotated[list[Scattered], AfterValidator(_distinct)] = Field(
+        [*typing.get_args(Scattered)], description="masks as scattered; may be empty"
     )
     baseline_sources: int = Field(1, ge=1, le=50, description="of every pretraining and task")
-    random_draws: int = Field(3, ge=1, le=100, description="sets of random pixels")
+    random_draws: int = Field(3, ge=0, le=100, description="sets of random pixels; 0 for none")
     blur: float = Field(0.05, gt=0, le=1, description="deviation of the blur, share of the side")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     example: int = Field(0, ge=0, description="person of the example figures, counted from 0")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of the bands, probability")
     seed: Seed = 0
+
+    @property
+    def baselines(self) -> list[str]:
+        """Masks beside relevance."""
+        return [*self.signed, *self.scattered, *(["random"] if self.random_draws else [])]
 
 
 class Generalization(Chapter):

@@ -177,7 +177,7 @@ def test_masks_are_nested_counted_and_repeatable(mask):
         if mask not in masking.SIGNED:
             assert (now.sum((1, 2)) == masking.count_pixels(level, 256)).all()
         before = now
-    if mask in ("shifted", "phase_scrambled", "other_face", "random"):
+    if mask in ("shifted", "scrambled", "other_face", "random"):
         assert not np.array_equal(ranks, masking.make_ranks(maps, mask, seed=6))
 
 
@@ -401,7 +401,7 @@ def test_each_masked_face_goes_through_each_trunk_once(study, monkeypatch):
         1  # unmasked, for all
         + 2  # fully masked, per fill
         + 2 * sources * inner  # relevance
-        + 2 * few * 4 * inner  # mirrored, shifted, phase_scrambled, other_face
+        + 2 * few * 4 * inner  # mirrored, shifted, scrambled, other_face
         + 2 * few * 2 * (inner + 1)  # one sign: 100% of it is not the whole face
         + 2 * 3 * inner  # random
     )

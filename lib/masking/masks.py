@@ -26,7 +26,7 @@ from lib.errors import InputError
 LEVELS = (0.0, 0.1, 0.3, 1.0, 3.2, 10.0, 31.6, 100.0)
 #: Masks that follow a source model's relevance, in the order in which figures show them.
 SIGNED = ("positive", "negative")
-SCATTERED = ("mirrored", "shifted", "phase_scrambled", "other_face")
+SCATTERED = ("mirrored", "shifted", "scrambled", "other_face")
 #: All masks; ``random`` has no source model.
 MASKS = ("relevance", *SIGNED, *SCATTERED, "random")
 #: Masks beside relevance.
@@ -38,12 +38,12 @@ WORDS = {
     "negative": "negative only",
     "mirrored": "map mirrored",
     "shifted": "map shifted",
-    "phase_scrambled": "map's phases\nscrambled",
+    "scrambled": "map's phases\nscrambled",
     "other_face": "another\nface's map",
     "random": "random pixels",
 }
 #: Tells the random draws of one seed apart.
-_STREAM = {"shifted": 1, "phase_scrambled": 2, "other_face": 3, "random": 4}
+_STREAM = {"shifted": 1, "scrambled": 2, "other_face": 3, "random": 4}
 
 
 # ---------------------------------------------------------------------------------------- numbers
@@ -199,7 +199,7 @@ def scramble_phases(maps: np.ndarray, seed: int) -> np.ndarray:
     As coarse or fine as before, but spread over the whole image; the mean is kept, the distribution
     of values becomes nearly normal. Image *k* gets the same phases for every source model.
     """
-    generator = np.random.default_rng([seed, _STREAM["phase_scrambled"]])
+    generator = np.random.default_rng([seed, _STREAM["scrambled"]])
     phases = np.angle(np.fft.rfft2(generator.normal(size=maps.shape)))
     spectrum = np.fft.rfft2(np.asarray(maps, np.float64))
     turned = np.abs(spectrum) * np.exp(1j * phases)
@@ -260,7 +260,7 @@ def make_ranks(maps: np.ndarray, mask: str, seed: int = 0, draw: int = 0) -> np.
         maps = mirror_maps(maps)
     elif mask == "shifted":
         maps = shift_maps(maps, seed)
-    elif mask == "phase_scrambled":
+    elif mask == "scrambled":
         maps = scramble_phases(maps, seed)
     elif mask == "other_face":
         maps = swap_faces(maps, seed)

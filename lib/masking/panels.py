@@ -18,7 +18,7 @@ MASK_STYLE = {
     "relevance": (None, "o"),
     "mirrored": ("purple", "^"),
     "shifted": ("sky", "v"),
-    "phase_scrambled": ("orange", "s"),
+    "scrambled": ("orange", "s"),
     "other_face": ("green", "D"),
     "random": ("black", "x"),
 }
