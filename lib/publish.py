@@ -56,6 +56,9 @@ def footer(notebook: nbformat.NotebookNode, chapter: str, run: str) -> nbformat.
     """A last cell that says how the page was made: run, parameters, versions, duration, machine."""
     record = notebook.metadata["papermill"]
     rows = [("run", _code(run)), ("notebook", _code(f"notebooks/{chapter}.ipynb"))]
+    computed = record["parameters"].get("run", run)
+    if computed != run:
+        rows.insert(1, ("computed in the run", _code(computed)))
     rows += [
         (f"parameter {_code(k)}", _code(v)) for k, v in record["parameters"].items() if k != "run"
     ]

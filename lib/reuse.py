@@ -2,9 +2,9 @@
 
 Runs often differ in one late setting and share all that comes before it. A chapter whose settings,
 inputs and code are those of another run would make the same artefacts again: they are linked, with
-their provenance, which names the run that made them. This is done for the runs of a multiverse
-(``make multiverse`` names the runs to take from in the environment); every other run computes all
-of its chapters itself.
+their provenance, which names the run that made them. A run with departures (SET) takes from its
+profile's own run, a run of a multiverse from its base run; they are named in the environment. A
+profile's own run computes all of its chapters itself.
 """
 
 from __future__ import annotations
@@ -119,13 +119,13 @@ def take_over(
         The run taken from; None where the work has to be done.
     """
     folder = f"data/runs/{settings.run}/"
-    runs = [run for run in runs if run and run != settings.run]
-    if not runs or not inputs or not all(name.startswith(folder) for name in outputs):
+    records = {r: read_record(chapter, r) for r in runs if r and r != settings.run}
+    records = {run: record for run, record in records.items() if record is not None}
+    if not records or not inputs or not all(name.startswith(folder) for name in outputs):
         return None
     wanted = make_record(settings, (), inputs, state)
-    for run in runs:
-        record = read_record(chapter, run)
-        if record is None or not is_same(record, wanted):
+    for run, record in records.items():
+        if not is_same(record, wanted):
             continue
         sources = {f"data/runs/{run}/{name.removeprefix(folder)}": name for name in outputs}
         if not set(sources) <= set(record["outputs"]) or not is_whole(record):

@@ -133,7 +133,11 @@ def build(profile: str, set_: str, run: str, chapter: str) -> int:
     engine_log = tempfile.TemporaryFile(  # noqa: SIM115 - as long as the process
         "w+", encoding="utf-8", errors="replace"
     )
-    process = subprocess.Popen(command, cwd=ROOT, env=_environment(), stderr=engine_log)
+    environment = _environment()
+    if departures:
+        # what comes out the same as in the profile's own run is taken from there
+        environment.setdefault(params.TAKE_FROM, profile)
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=engine_log)
     try:
         status = process.wait()
     except KeyboardInterrupt:

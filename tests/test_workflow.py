@@ -16,8 +16,11 @@ import termios
 import time
 from pathlib import Path
 
+import nbformat
 import pytest
 from conftest import ROOT, write_dictionary, write_faces
+
+from lib import publish
 
 CHAPTER = "01_faces"
 RUN = "mine"
@@ -285,6 +288,32 @@ def test_another_setting_is_another_run_and_leaves_the_first_alone(repository, u
     fresh = {p.name for p in (repository / "data" / "runs").iterdir()} - runs
     assert len(fresh) == 1 and fresh.pop().startswith("ci+dictionary=")
     assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+def test_a_departure_takes_over_what_the_profiles_own_run_has_made(repository):
+    write_faces(repository / "data" / "faces" / "study")
+    write_dictionary(repository / "data" / "faces" / "dictionary")
+
+    def carry_out(*departures: str) -> str:
+        plain = [*command(repository)[:2], "--profile", "ci", "--chapter", CHAPTER]
+        done = subprocess.run(
+            [*plain, *departures], cwd=repository, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "done in" in carry_out()
+    said = carry_out("--set", "masking.seed=3")
+    assert "the same as in the run 'ci', taken from there" in said
+    assert "done in" not in said
+    other = "ci+masking.seed=3"
+    made = {n: d for n, d in artefacts(repository, "ci").items() if n != "run.json"}
+    assert made.items() <= artefacts(repository, other).items()
+    page = nbformat.read(
+        repository / "data" / "runs" / other / "notebooks" / f"{CHAPTER}.ipynb", as_version=4
+    )
+    assert "| computed in the run | `ci` |" in publish.footer(page, CHAPTER, other).source
+    assert "computed in the run" not in publish.footer(page, CHAPTER, "ci").source
 
 
 def test_a_name_given_to_other_settings_is_refused(repository, undisturbed):
