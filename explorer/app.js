@@ -76,9 +76,8 @@ function buildChoices() {
 }
 
 function showChoices() {
-  const form = find("choices");
-  form.elements.namedItem("under").value = state.under;
-  for (const input of form.querySelectorAll("input")) {
+  find("under").value = state.under;
+  for (const input of document.querySelectorAll("input")) {
     const k = Number(input.value);
     if (input.name === "face") input.checked = k === state.face;
     if (input.name === "method") input.checked = k === state.method;
@@ -180,8 +179,7 @@ function onKey(event) {
 readAddress();
 buildChoices();
 show();
-find("choices").addEventListener("input", onInput);
-find("choices").addEventListener("submit", (event) => event.preventDefault());
+document.addEventListener("input", onInput);
 document.addEventListener("keydown", onKey);
 window.addEventListener("hashchange", () => {
   readAddress();

@@ -133,6 +133,8 @@ def bootstrap(
             f"A bootstrap of {len(values)} values with draws = {draws}, confidence = {confidence} "
             "is refused; give values, one draw or more, and a probability between 0 and 1."
         )
+    if not values.size:
+        return values[0], values[0]
     rng = np.random.default_rng(seed)
     some = rng.integers(0, len(values), (draws, len(values)))
     found = np.stack([mean_finite(values[rows]) for rows in some])
