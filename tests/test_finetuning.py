@@ -292,7 +292,9 @@ def test_ceiling_is_scikit_learns_ridge_classifier():
 
     rng = np.random.default_rng(5)
     labels = np.arange(60) % 4
-    features = rng.normal(size=(4, 80))[labels] * 0.4 + rng.normal(size=(60, 80))
+    features = (
+        rng.normal(size=(4, 80))[labels] * 0.4 + rng.normal(size=(60, 80)) + 5 * rng.random(80)
+    )
     kept = rng.random(60) < 0.4
     shown = features[~kept] - features[~kept].mean(0)
     scale = np.linalg.eigvalsh(shown @ shown.T).mean()
