@@ -126,7 +126,7 @@ def generate_faces(
         needs ``colour``); which ones, chance decides.
     views : int
         Images of each head as built. Building costs more than rendering: with 1 the set is most
-        varied, with 5 it is made about three times as fast.
+        varied, with 5 it is made about twice as fast.
     size, supersample, detail
         As in `lib.faces.render.render_head` and `lib.faces.head.build_head`.
     labels, landmarks : bool
