@@ -128,6 +128,7 @@ class Relevance(Chapter):
         Literal["true", "predicted", "rank_2", "contrast"], BeforeValidator(_word)
     ] = Field("true", description="class explained; contrast: true less strongest other")
     composite: Method = "a_flat"
+    channels: Literal["sum", "largest"] = Field("sum", description="of a pixel's relevance")
     engine: Literal["shared", "innvestigate"] = "shared"
     precision: Literal["auto", "float32", "mixed"] = "auto"
     shown: int = Field(2, ge=1, le=20, description="faces drawn in every condition")

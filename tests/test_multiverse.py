@@ -97,18 +97,18 @@ def test_numbers_and_lists_are_compared_as_a_record_has_them(tmp_path, settings)
 
 
 def test_spared_settings_leave_shared_chapters_alone():
-    spared = {"relevance.checked": [], "masking.baselines": []}
+    spared = {"relevance.checked": [], "masking.scattered": []}
     assert m.add_spared({"masking.fills": ["blur"]}, spared) == {
-        "masking.baselines": [],
+        "masking.scattered": [],
         "masking.fills": ["blur"],
     }
     assert set(m.add_spared({"finetuning.split": "held_out_views"}, spared)) == {
         "relevance.checked",
-        "masking.baselines",
+        "masking.scattered",
         "finetuning.split",
     }
     # a departure is never spared
-    assert m.add_spared({"masking.baselines": ["random"]}, spared)["masking.baselines"]
+    assert m.add_spared({"masking.scattered": ["mirrored"]}, spared)["masking.scattered"]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_spared_settings_leave_shared_chapters_alone():
         ("choices: {relevance.composite: [c]}", "composite = 'c' is refused"),
         ("choices: {generalization.draws: [10]}", "changes no conclusion"),
         ("choices: {multiverse.choices: [x]}", "changes no conclusion"),
-        ("spared: {masking.baselines: [none]}", "refused"),
+        ("spared: {masking.scattered: [none]}", "refused"),
         ("chioces: {}", "two blocks"),
         ("choices: [a]", "two blocks"),
         ("- a", "two blocks"),
@@ -212,9 +212,9 @@ def test_runs_are_found_by_what_they_depart_in(runs):
 
 
 def test_what_is_spared_is_no_departure(runs):
-    finish(runs, "ci.multiverse+b", **{"relevance.composite": "b", "masking.baselines": []})
-    assert "baselines is [], which is no open choice" in found()[1]["ci.multiverse+b"]
-    variants, left_out = found({"masking.baselines": []})
+    finish(runs, "ci.multiverse+b", **{"relevance.composite": "b", "masking.scattered": []})
+    assert "scattered is [], which is no open choice" in found()[1]["ci.multiverse+b"]
+    variants, left_out = found({"masking.scattered": []})
     assert variants[1] == ("ci.multiverse+b", {"relevance.composite": "b"}) and not left_out
 
 

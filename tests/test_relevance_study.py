@@ -247,6 +247,30 @@ def test_maps_of_all_models_are_those_of_each(trunk):
     assert row["median"] == pytest.approx(np.median(ratio), rel=1e-4) and row["zero"] == 0
 
 
+def test_a_pixel_may_have_the_relevance_of_its_largest_channel(trunk):
+    maps = np.array([[1.0, -3.0, 2.0], [2.0, -2.0, 0.0], [0.0, 0.0, 0.0]])
+    assert study.reduce_channels(maps).tolist() == [-3.0, 2.0, 0.0]
+    images = np.random.default_rng(2).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    (readout,) = readouts_of(["identity-0"])
+
+    def found(composite, channels):
+        given = ({"p": trunk}, {"p": [readout]}, images, {"identity": np.array([2, 0])}, "xy")
+        maps = study.compute_maps(*given, composite, channels=channels, progress=False)
+        return maps["relevance"].to_numpy()[0]
+
+    stream = compute_relevance(
+        trunk, [readout], images, np.array([2, 0]), "b", sum_channels=False, progress=False
+    )
+    apart = np.concatenate([batch.relevance[:, 0] for batch in stream])
+    slow = [max(pixel, key=abs) for pixel in apart.reshape(-1, 3)]
+    np.testing.assert_allclose(found("b", "largest").ravel(), slow, rtol=1e-4, atol=1e-5)
+    # the flat rule gives all channels of a pixel the same
+    flat = found("b_flat", "largest")
+    np.testing.assert_allclose(3 * flat, found("b_flat", "sum"), rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="channels = 'mean'"):
+        found("b", "mean")
+
+
 def test_a_model_without_relevance_is_counted(trunk):
     silent = network.Readout("gender-0", np.zeros((128, 2)), np.zeros(2))
     images = np.zeros((2, 16, 16), np.uint8) + np.uint8(90)

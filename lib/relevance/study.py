@@ -21,6 +21,7 @@ from lib.relevance.compute import Difference, Target, choose_precision, compute_
 from lib.vgg import Trunk
 
 TARGETS = ("true", "predicted", "rank_2", "contrast")
+CHANNELS = ("sum", "largest")
 #: Dimensions of the stored maps.
 DIMENSIONS = ("model", "identity", "y", "x")
 
@@ -95,6 +96,24 @@ def find_views(faces: FaceSet, people: Sequence[str], viewpoints: Sequence[float
     return some.sort_values(["identity", "viewpoint"]).index.to_numpy(int)
 
 
+def reduce_channels(maps: np.ndarray) -> np.ndarray:
+    """Relevance of the colour channel that has most of it, with its sign; the first of equals.
+
+    The paper does not say how three channels make one pixel; they are summed elsewhere. The flat
+    rule gives all channels of a pixel the same, so under it the two differ by a factor of three.
+
+    Parameters
+    ----------
+    maps : ndarray, (..., channels)
+
+    Returns
+    -------
+    ndarray, (...)
+    """
+    largest = np.abs(maps).argmax(-1)
+    return np.take_along_axis(maps, largest[..., None], -1)[..., 0]
+
+
 def compute_maps(
     trunks: Mapping[str, Trunk],
     readouts: Mapping[str, Sequence[Readout]],
@@ -105,6 +124,7 @@ def compute_maps(
     *,
     engine: str = "shared",
     precision: str = "auto",
+    channels: str = "sum",
     progress: bool = True,
 ) -> xr.Dataset:
     """Raw relevance maps of all models for all images.
@@ -123,16 +143,20 @@ def compute_maps(
         Identity of each image.
     composite, engine, precision
         See :func:`lib.relevance.compute_relevance`.
+    channels : {"sum", "largest"}
+        What makes the relevance of a pixel, see :func:`reduce_channels`.
     progress : bool
 
     Returns
     -------
     Dataset
-        ``relevance`` (model, identity, y, x) float32, not normalised, summed over the channels;
-        zero everywhere where a target gets no relevance. ``target`` (model, identity) int, the
-        class explained; ``score`` (model, identity), its logit or difference. Coordinates
-        ``model``, ``pretraining``, ``task``, ``instance``, ``identity``.
+        ``relevance`` (model, identity, y, x) float32, not normalised; zero everywhere where a
+        target gets no relevance. ``target`` (model, identity) int, the class explained; ``score``
+        (model, identity), its logit or difference. Coordinates ``model``, ``pretraining``,
+        ``task``, ``instance``, ``identity``.
     """
+    if channels not in CHANNELS:
+        raise InputError(f"channels = {channels!r} is refused; use {' or '.join(CHANNELS)}.")
     models = list_models(readouts)
     shape = (len(models), len(images))
     side = next(iter(trunks.values())).size
@@ -150,10 +174,12 @@ def compute_maps(
             engine=engine,
             precision=precision,
             on_zero="keep",
+            sum_channels=channels == "sum",
             progress=progress,
         )
         for batch in stream:
-            relevance[mine, batch.rows] = np.moveaxis(batch.relevance, 0, 1)
+            maps = batch.relevance if channels == "sum" else reduce_channels(batch.relevance)
+            relevance[mine, batch.rows] = np.moveaxis(maps, 0, 1)
             target[mine, batch.rows] = batch.target.T
             score[mine, batch.rows] = batch.score.T
         first += len(some)
