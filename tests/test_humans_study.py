@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ from scipy import stats
 
 from lib import humans
 from lib.errors import InputError
+from lib.humans import panels
 from lib.representation import compare_representations
 
 NAMES = [f"id{k:03d}" for k in range(1, 31)]
@@ -257,3 +259,47 @@ def test_representations_are_compared_block_by_block_and_with_the_pixels():
     assert rows.loc[("last", "a", "c"), "rho"] > 0.9
     assert rows.loc[("block 2", "b", "pixels"), "p"] > 0.02
     assert rows.loc[("block 2", "a", "pixels"), "p"] == pytest.approx(0.01)
+
+
+# --- figures
+
+
+def test_relevance_over_a_face_is_red_for_blue_against_and_grey_without():
+    image = np.full((4, 4), 100, np.uint8)
+    relevance = np.zeros((4, 4))
+    relevance[0], relevance[1] = 3.0, -3.0
+    drawn = panels.overlay_relevance(image, relevance).astype(int)
+    assert (drawn[0, :, 0] > drawn[0, :, 2] + 50).all()
+    assert (drawn[1, :, 2] > drawn[1, :, 0] + 50).all()
+    assert (np.ptp(drawn[2:], axis=2) == 0).all()
+    # the scale of a map does not matter, and a map of nothing is the face
+    assert (panels.overlay_relevance(image, 1e-6 * relevance) == drawn).all()
+    assert np.ptp(panels.overlay_relevance(image, 0 * relevance)) == 0
+
+
+def test_only_simulated_preferences_are_marked_and_every_identity_is_drawn(analysis):
+    pair = ("synthface", "imagenet")
+    for simulated in (True, False):
+        fig, ax = plt.subplots()
+        panels.plot_preferences(ax, analysis.identities, pair, 0.6, simulated)
+        words = " ".join(text.get_text() for text in fig.findobj(plt.Text)).lower()
+        assert ("simulated observers" in words) == simulated
+        drawn = [line for line in ax.lines if line.get_marker() in ("o", "s", "D")]
+        heights = np.sort(np.concatenate([line.get_ydata() for line in drawn]))
+        assert heights == pytest.approx(np.sort(100 * analysis.identities["preference"]))
+        plt.close(fig)
+
+
+def test_both_networks_choices_stand_beside_the_target():
+    pictures = {
+        name: np.full((8, 8), level, np.uint8)
+        for name, level in zip("tab", (9, 90, 200), strict=True)
+    }
+    maps = {"synthface": np.eye(8)}  # the other network has none
+    fig = panels.plot_rank2(pictures, maps, "t", {"synthface": "a", "imagenet": "b"}, "title")
+    shown = [ax.images[0].get_array() for ax in fig.axes]
+    assert (shown[2] == pictures["a"]).all() and (shown[5] == pictures["b"]).all()
+    assert (shown[0] == pictures["t"]).all() and (shown[3] == pictures["t"]).all()
+    assert np.ptp(shown[1]) > 50 and np.ptp(shown[4]) == 0
+    assert [ax.get_ylabel() for ax in fig.axes[::3]] == ["synthface", "imagenet"]
+    plt.close(fig)
