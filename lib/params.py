@@ -62,6 +62,26 @@ class Chapter(BaseModel):
     run: RunName = Field("default", description="name of the run; artefacts go to data/runs/<run>/")
 
 
+class Pretraining(Chapter):
+    """Settings of ``00_pretraining``."""
+
+    trunk: str = Field(
+        "synthface", pattern=r"^synthface(-\d+)?$", description="shipped trunk that is shown"
+    )
+    compared: str = Field("imagenet", min_length=1, description="trunk beside it")
+    source: str = Field("data/faces/study", min_length=1, description="faces of the probe")
+    size: Size = 112
+    probe_identities: int = Field(12, ge=0, description="people in the probe; 0 for all")
+    schedule: Literal["trial", "shipped", "large"] = "trial"
+    name: str = Field(
+        "", pattern=r"^(synthface-\d+)?$", description="file to write; empty: none is written"
+    )
+    people: int = Field(0, ge=0, le=100_000, description="learned; 0 as scheduled")
+    stages: list[list[float]] = Field([], description="of the training; empty as scheduled")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: Seed = 0
+
+
 class Faces(Chapter):
     """Settings of ``01_faces``."""
 
@@ -210,7 +230,7 @@ class Generalization(Chapter):
     """Settings of ``05_generalization``."""
 
     mask: str = Field("relevance", min_length=1, description="one of the masks of 04_masking")
-    fill: str = Field("channel_mean", min_length=1, description="one of the fills of 04_masking")
+    fill: str = Field("", description="one of the fills of 04_masking; empty: the first")
     axis: Literal["log10", "linear"] = Field("log10", description="of the area")
     ends: Literal["printed", "all"] = Field("printed", description="levels in the area")
     draws: int = Field(100, ge=1, le=100_000, description="sources drawn per bin")
@@ -263,6 +283,7 @@ class Humans(Chapter):
 
 #: Notebook stem -> its model, in the order of the report.
 CHAPTERS: dict[str, type[Chapter]] = {
+    "00_pretraining": Pretraining,
     "01_faces": Faces,
     "02_finetuning": Finetuning,
     "03_relevance": Relevance,
