@@ -136,8 +136,15 @@ def bootstrap(
     if not values.size:
         return values[0], values[0]
     rng = np.random.default_rng(seed)
-    some = rng.integers(0, len(values), (draws, len(values)))
-    found = np.stack([mean_finite(values[rows]) for rows in some])
+    # How often each entry is drawn; means of all draws are then one product.
+    counts = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), draws).astype(
+        float
+    )
+    flat = values.reshape(len(values), -1)
+    known = np.isfinite(flat)
+    weight = counts @ known
+    found = (counts @ np.where(known, flat, 0)) / np.where(weight > 0, weight, np.nan)
+    found = found.reshape(draws, *values.shape[1:])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN slice")
         low, high = np.nanpercentile(found, [50 * (1 - confidence), 50 * (1 + confidence)], axis=0)

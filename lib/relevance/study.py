@@ -205,6 +205,7 @@ def compute_subset(
     methods: Sequence[str],
     *,
     precision: str = "auto",
+    channels: str = "sum",
 ) -> dict[str, xr.Dataset]:
     """Maps of a few faces by several methods, each as :func:`compute_maps` gives them.
 
@@ -218,7 +219,7 @@ def compute_subset(
         See :func:`choose_targets`.
     methods : sequence of str
         Names of :data:`lib.relevance.COMPOSITES` or :data:`lib.relevance.METHODS`.
-    precision : str
+    precision, channels : str
 
     Returns
     -------
@@ -229,7 +230,7 @@ def compute_subset(
     targets = choose_targets(faces, rows, tasks, target)
     names = faces.table["identity"].iloc[rows]
     images = faces.images(rows)
-    settings = {"precision": precision, "progress": False}
+    settings = {"precision": precision, "channels": channels, "progress": False}
     return {
         method: compute_maps(trunks, readouts, images, targets, names, method, **settings)
         for method in track(methods, "methods")
