@@ -80,6 +80,12 @@ def test_one_departure_at_a_time_and_the_whole_grid(tmp_path, settings):
     assert {"relevance.composite": "b"} not in m.list_departures(other, choices)
 
 
+def test_a_fill_that_the_base_run_holds_needs_no_run(tmp_path):
+    choices, _ = m.load_choices(write(tmp_path / "m.yml", "  masking.fills: [blur, black]"))
+    _, settings = params.resolve("ci", "masking.fills=[channel_mean,blur]")
+    assert m.list_departures(settings, choices) == [{"masking.fills": ["black"]}]
+
+
 def test_numbers_and_lists_are_compared_as_a_record_has_them(tmp_path, settings):
     rate = settings["02_finetuning"].learning_rate
     path = write(
@@ -338,6 +344,18 @@ def test_a_planted_effect_survives_and_one_that_a_choice_removes_depends_on_it(t
     rest = rest.set_index("claim")
     assert rest.loc["other_pretraining", "survives"] == "everywhere"
     assert rest.loc["other_pretraining", "reproduced"] == 4
+
+
+def test_the_base_is_a_specification_whatever_is_listed_and_no_specification_comes_twice():
+    data = {"ci": make_data(("channel_mean", "blur")), "blur": make_data(("blur",))}
+    variants = [Variant("ci", {}), Variant("blur", {"masking.fills": ["blur"]})]
+    choices = [CHOICES[1], m.Choice("05_generalization", "axis", ("linear",))]
+    table = outcomes.compute_specifications(variants, choices, base_settings(), data, read)
+    first = table[table["specification"] == 0].iloc[0]
+    assert (first["axis"], first["fill"], first["departs"]) == ("log10", "channel_mean", 0)
+    assert not table.duplicated(["fill", "axis", "ends", "claim"]).any()
+    assert set(table.loc[table["fill"] == "blur", "run"]) == {"ci"}
+    assert sorted(table["specification"].unique()) == [0, 1, 2, 3]
 
 
 def test_survival_in_words():

@@ -22,6 +22,8 @@ from lib.errors import InputError
 #: Chapter whose choices need no run of their own, and the last one that such a run has to reach.
 STATISTICS = "05_generalization"
 LAST = "04_masking"
+#: A run that has its own fills is a specification by the fill that is analysed.
+FILLS = "masking.fills"
 #: Blocks of the file of choices.
 PARTS = ("choices", "spared")
 #: Settings of the statistics that make a specification; the others (draws, seed) make none.
@@ -125,7 +127,11 @@ def list_departures(
     for choice in choices:
         if choice.chapter < STATISTICS:
             base = settings[choice.chapter].model_dump(mode="json")[choice.field]
-            options.append([{}, *({choice.name: v} for v in choice.options if v != base)])
+            values = [v for v in choice.options if v != base]
+            if choice.name == FILLS:
+                # the base run's scores hold those already
+                values = [v for v in values if not set(v) <= set(base)]
+            options.append([{}, *({choice.name: v} for v in values)])
     if not grid:
         return [departure for values in options for departure in values[1:]]
     combined = (dict(itertools.chain(*map(dict.items, c))) for c in itertools.product(*options))

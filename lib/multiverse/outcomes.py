@@ -19,12 +19,10 @@ from lib.generalization.study import (
     list_studies,
     select_study,
 )
-from lib.multiverse.choices import LAST, STATISTICS, Choice
+from lib.multiverse.choices import FILLS, LAST, STATISTICS, Choice
 from lib.multiverse.runs import Variant
 from lib.progress import track
 
-#: A run that has its own fills is a specification by the fill that is analysed.
-FILLS = "masking.fills"
 VERDICTS = ("reproduced", "same direction", "not reproduced", "not testable")
 #: Contrast that orders the curve: what the paper's title claim is about.
 HEADLINE = "other_pretraining"
@@ -89,10 +87,14 @@ def compute_specifications(
         cannot be computed).
     """
     base = {name: value for name, value in settings[STATISTICS].items() if name != "run"}
-    options = {c.field: list(c.options) for c in choices if c.chapter == STATISTICS}
+    # as chapter 05 has it: empty for the first
+    base["fill"] = base["fill"] or data[variants[0].run]["fill"].to_numpy()[0].item()
+    options = {field: [base[field]] for field in ("mask", "axis", "ends")}
+    for choice in [c for c in choices if c.chapter == STATISTICS]:
+        # the base first: it is a specification whatever the file of choices lists
+        values = [base[choice.field], *choice.options]
+        options[choice.field] = list(dict.fromkeys(values))
     listed = options.pop("fill", None)
-    for field in ("mask", "axis", "ends"):
-        options.setdefault(field, [base[field]])
     columns = name_columns(choices)
     plain = {c.name: settings[c.chapter][c.field] for c in choices if c.chapter < STATISTICS}
     todo = []
@@ -119,6 +121,8 @@ def compute_specifications(
             found = _judge(curves, pair, analysis, why)
             rows.append(found.assign(run=variant.run, **{c: words[c] for c in columns}))
     table = pd.concat(rows, keys=range(len(rows)), names=["specification", None]).reset_index(0)
+    # a fill that two runs hold is one specification
+    table = table.drop_duplicates([*columns, "claim"])
     return _base_first(table, columns, _words(plain | base))
 
 
