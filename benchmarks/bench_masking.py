@@ -23,7 +23,7 @@ from lib.network import Readout
 from lib.relevance.study import list_models
 
 TRUNKS = ("imagenet", "imagenet_torchvision")
-INITIALISATIONS, PEOPLE, BATCH = 5, 101, 32
+INITIALISATIONS, PEOPLE, BATCH = 5, 101, 16
 QUICK = {"baselines": [], "batch": BATCH, "progress": False}
 
 

@@ -884,7 +884,7 @@ def test_figures_draw_the_tables(scores, study):
     chance = masking.compute_chance(scores)
     signs = masking.summarise_shares(masking.compute_shares_left(study[4], LEVELS))
     drawn = [
-        (panels.plot_initialisations(bins, chance), "relevance of itself", 0),
+        (panels.plot_initialisations(bins, chance), "its own relevance", 0),
         (panels.plot_sources(bins, chance), "other task", 2),
         (panels.plot_baselines(masks, chance), "map shifted", 1),
         (panels.plot_signs(masks, chance), "negative only", 3),

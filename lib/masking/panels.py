@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,6 +31,11 @@ BIN_WORDS = {
     "other_task": "other task",
     "other_pretraining": "other pretraining",
     "other_both": "both other",
+}
+#: The same where both belong to the destination's own pretraining and task.
+OWN_WORDS = {
+    "same_instance": "its own relevance",
+    "other_initialisation": "another initialisation's",
 }
 _TINT = np.array([230, 159, 0])
 
@@ -136,6 +141,12 @@ def _conditions(table: pd.DataFrame, side: str) -> list[tuple[str, str]]:
     return list(table[columns].drop_duplicates().itertuples(index=False, name=None))
 
 
+def _in_order(tasks: Iterable[str]) -> list[str]:
+    """Each task once, identity above gender as in the paper."""
+    found = list(dict.fromkeys(tasks))
+    return [t for t in dict.fromkeys([*figures.TASK, *found]) if t in found]
+
+
 def plot_conditions(
     table: pd.DataFrame,
     draw: Callable[[Axes, pd.DataFrame, str, str], None],
@@ -162,9 +173,7 @@ def plot_conditions(
     """
     conditions = _conditions(table, side)
     pretrainings = list(dict.fromkeys(p for p, _ in conditions))
-    # identity above gender, as in the paper
-    known = [*figures.TASK, *(t for _, t in conditions)]
-    tasks = [t for t in dict.fromkeys(known) if any(t == task for _, task in conditions)]
+    tasks = _in_order(task for _, task in conditions)
     fig, axes = plt.subplots(
         *(len(tasks), len(pretrainings)),
         figsize=(9, 2.75 * len(tasks) + 0.6),
@@ -214,7 +223,7 @@ def plot_initialisations(table: pd.DataFrame, chance: Mapping[str, float]) -> Fi
             part = rows[rows["bin"] == name]
             if len(part):
                 style = {"marker": marker, "mfc": face, "color": colours[pretraining]}
-                draw_curve(ax, part, **style, ls=line, label=f"relevance of {BIN_WORDS[name]}")
+                draw_curve(ax, part, **style, ls=line, label=OWN_WORDS[name])
         part = rows[rows["bin"] == "random"]
         if len(part):
             draw_curve(
@@ -238,7 +247,7 @@ def plot_sources(table: pd.DataFrame, chance: Mapping[str, float]) -> Figure:
     chance : mapping of task -> float
     """
     pretrainings = list(dict.fromkeys(table["destination_pretraining"]))
-    tasks = list(dict.fromkeys(table["destination_task"]))
+    tasks = _in_order(table["destination_task"])
     colours = figures.colours_of(pretrainings)
     markers = {"same_instance": "o", "other_task": "^", "other_pretraining": "s", "other_both": "D"}
 
@@ -357,9 +366,11 @@ def plot_signs(table: pd.DataFrame, chance: Mapping[str, float]) -> Figure:
         for mask, (colour, marker) in styles.items():
             part = rows[rows["mask"] == mask]
             if len(part):
-                words = "by magnitude" if mask == "relevance" else WORDS[mask]
+                both = mask == "relevance"
                 style = {"color": colour, "marker": marker, "ls": figures.TASK.get(task, "-")}
-                draw_curve(ax, part, **style, label=words)
+                # wider, to be seen where the curve of positive pixels lies upon it
+                style |= {"lw": 3.4, "ms": 8} if both else {}
+                draw_curve(ax, part, **style, label="by magnitude" if both else WORDS[mask])
 
     fig = plot_conditions(table, draw, chance=chance)
     for handle in fig.legends[0].legend_handles:

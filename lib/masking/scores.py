@@ -382,7 +382,7 @@ def compute_scores(
     blur: float = 0.05,
     seed: int = 0,
     precision: str = "auto",
-    batch: int = 32,
+    batch: int = 16,
     checkpoints: str | Path | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
