@@ -21,9 +21,8 @@ from lib.errors import InputError
 from lib.relevance.composites import COMPOSITES
 from lib.relevance.panels import scale_of
 from lib.relevance.parts import GROUPS, group_parts
-from lib.store import ROOT
 
-SOURCES = ROOT / "explorer"
+SOURCES = Path(__file__).resolve().parents[2] / "explorer"
 #: Files of the page that are the same for every run.
 PAGE = ("index.html", "style.css", "app.js")
 #: Marks a folder as one that `write_explorer` made, and may replace.
