@@ -13,7 +13,7 @@ from lib import store
 from lib.errors import InputError
 from lib.faces.identity import sample_identity
 from lib.faces.scenes import DICTIONARY_SEEDS, STUDY_SEEDS
-from lib.pretraining import images, network, probes, schedules, shipping, training
+from lib.pretraining import chapter, images, network, probes, schedules, shipping, training
 from lib.pretraining.images import Augmentation, People
 from lib.pretraining.training import Stage, Training
 from lib.vgg import LAYERS, build_vgg16, load_trunk
@@ -272,7 +272,7 @@ def test_history_says_what_was_done(undisturbed):
     assert history["steps"].tolist() == [4, 4, 4, 4, 2]
     assert history["images"].tolist() == [16, 16, 16, 16, 8]
     assert history["rate"].iloc[2] < 3e-3
-    assert history[["view_accuracy", "scene_accuracy"]].apply(lambda c: c.between(0, 1)).all(None)
+    assert all(history[f"{part}_accuracy"].between(0, 1).all() for part in ("view", "scene"))
 
 
 @pytest.mark.parametrize("killed_after", [1, 3, 4])
@@ -318,7 +318,7 @@ def test_stages_that_cannot_be_are_refused(pictures, tmp_path):
         training.train_trunk(pictures, PEOPLE, big, tmp_path)
 
 
-def test_it_learns_the_people_and_not_shuffled_ones(pictures, tmp_path):
+def test_it_learns_the_people(pictures, tmp_path):
     still = Augmentation(shift=0, zoom=0, mirror=False, contrast=0, brightness=0)
     settings = Training(
         stages=(Stage(4, 1 / 8, 32, 30, 4e-3, 1e-4, 8),), augmentation=still, components=3,
@@ -430,3 +430,25 @@ def test_schedules_are_changed_by_their_settings():
         schedules.choose_schedule("trial", {}, stages=[[1, 2]])
     with pytest.raises(InputError, match="no schedule"):
         schedules.choose_schedule("tiny", {})
+
+
+# ------------------------------------------------------------------------------------ shipped file
+
+
+def test_the_shipped_trunk_says_how_it_was_made():
+    trunk = load_trunk("synthface", 64)
+    made = trunk.provenance["training"]
+    people, plan = schedules.read_schedule(made)
+    assert plan.stages[-1].width == 1
+    assert not set(people.seeds()) & {*STUDY_SEEDS, *DICTIONARY_SEEDS}
+    history = chapter.load_history("synthface")
+    assert made["image_passes"] == history["images"].sum()
+    done = history.groupby("stage")[["identities", "width", "pixels"]].first()
+    planned = [[s.identities, s.width, s.pixels] for s in plan.stages]
+    np.testing.assert_allclose(done.to_numpy(), planned)
+    found = chapter.shipped_probes(made).groupby("trunk")["accuracy"].mean()
+    assert found["synthface"] > found["imagenet"] + 0.2
+    for line in (shipping.FOLDER / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert store.sha256(shipping.FOLDER / name) == digest
+    assert (shipping.FOLDER / "synthface.npz").stat().st_size < 30e6

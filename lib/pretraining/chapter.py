@@ -49,7 +49,7 @@ def summarise_training(made: Mapping[str, Any]) -> pd.DataFrame:
         ("processor hours", f"{made['processor_seconds'] / 3600:.2f}"),
         ("precision", made["precision"]),
         ("machine", made["machine"]),
-        ("code", made["code"][:12]),
+        ("code", made["code"][:12] + ("+" if made["code"].endswith("+") else "")),
         *((f"accuracy, {name}", f"{value:.3f}") for name, value in made["accuracies"].items()),
     ]
     return pd.DataFrame([(name, str(value)) for name, value in rows], columns=["what", "value"])
@@ -90,7 +90,8 @@ def shipped_probes(made: Mapping[str, Any]) -> pd.DataFrame:
     """
     if not made.get("probes"):
         raise InputError("The trunk's provenance has no probes; train and ship it again.")
-    return pd.DataFrame(made["probes"])
+    columns = ["trunk", "view", "images", "accuracy", "chance", "penalty"]
+    return pd.DataFrame(made["probes"])[columns]
 
 
 def probe_faces(

@@ -22,7 +22,7 @@ def plot_people(pictures: Pictures, people: int = 3, columns: int = 8) -> Figure
     rows, labels = [], []
     table = pictures.table
     for person in range(min(people, table["person"].nunique())):
-        own = table[table["person"] == person]
+        own = table[(table["person"] == person) & (table["part"] != "scene")]
         for scene in sorted(own["scene"].unique())[:2]:
             chosen = own[own["scene"] == scene].sort_values("yaw").index.to_numpy()
             rows.append(chosen[np.linspace(0, len(chosen) - 1, columns).round().astype(int)])
@@ -91,5 +91,5 @@ def plot_probes(table: pd.DataFrame) -> Figure:
     ax.set_xticks(range(len(views)), [f"{view:+.0f}°" for view in views])
     ax.set(xlabel="view asked about", ylabel="share correct", ylim=(0, 1.1))
     ax.grid(axis="x", visible=False)
-    ax.legend(ncols=len(trunks) + 1, loc="upper center")
+    fig.legend(ncols=len(trunks) + 1, loc="outside lower center")
     return fig

@@ -17,8 +17,8 @@ from lib.pretraining.images import Augmentation, People
 from lib.pretraining.training import Stage, Training
 
 TRIAL = (
-    People(identities=4, scenes=1, views=5, held_views=1, scene_views=1, size=48),
-    Training((Stage(4, 1 / 16, 32, 6, 3e-3, 1e-3, 4), Stage(4, 1 / 8, 48, 2, 1e-3, 1e-4, 4))),
+    People(identities=4, scenes=2, views=4, held_views=1, scene_views=1, size=48),
+    Training((Stage(4, 1 / 16, 32, 20, 4e-3, 1e-3, 6), Stage(4, 1 / 8, 48, 3, 1e-3, 1e-4, 6))),
 )
 LARGE = (
     People(identities=1000, scenes=4, views=15, held_views=3, scene_views=6, size=224),
