@@ -236,6 +236,13 @@ def test_sentences_carry_the_numbers_and_say_who_answered(analysis, differ):
     assert "one pretraining, a" in humans.state_choices(differ.iloc[:0], choices, None)
 
 
+def test_small_p_values_do_not_read_zero():
+    table = pd.DataFrame({"p": [0.0004, 0.0234, np.nan, 1.0], "t": [1.0, 2.0, 3.0, 4.0]})
+    written = humans.write_p(table)
+    assert written["p"].tolist() == ["<0.001", "0.023", "", "1.000"]
+    assert written["t"].tolist() == table["t"].tolist() and table["p"][0] == 0.0004
+
+
 # --- representations
 
 

@@ -60,6 +60,7 @@ from lib.humans.words import (
     state_closeness,
     state_preference,
     state_representations,
+    write_p,
 )
 
 __all__ = [
@@ -110,4 +111,5 @@ __all__ = [
     "summarise_mixed",
     "summarise_observers",
     "summarise_trials",
+    "write_p",
 ]

@@ -9,6 +9,29 @@ def name_observers(simulated):
     return "Simulated observers" if simulated else "Observers"
 
 
+def write_p(table):
+    """A table with its columns of p-values as text, so that a small one does not read 0.
+
+    Parameters
+    ----------
+    table : DataFrame
+
+    Returns
+    -------
+    DataFrame
+        A copy; columns ``p`` and ``p_holm`` are ``<0.001`` or have three decimals, missing ones are
+        empty.
+    """
+
+    def write(p):
+        if pd.isna(p):
+            return ""
+        return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+    written = {name: table[name].map(write) for name in ("p", "p_holm") if name in table}
+    return table.assign(**written)
+
+
 def state_choices(asked, choices, pair):
     """On how many identities two pretrainings choose differently.
 
