@@ -105,4 +105,4 @@ def test_with_one_pretraining_the_chapter_says_what_is_impossible_and_gives_the_
     assert set(names["closeness"]["pretraining"]) == {one}
     table = store.load_table(store.run_folder(run) / "humans.csv", made_by=CHAPTER)
     assert "one pretraining" in table["why"][0]
-    assert "one pretraining" in names["said"]
+    assert "one pretraining" in names["findings"]["people"]

@@ -243,6 +243,21 @@ def test_small_p_values_do_not_read_zero():
     assert written["t"].tolist() == table["t"].tolist() and table["p"][0] == 0.0004
 
 
+def test_numbers_of_different_kinds_are_written_with_their_significant_digits():
+    table = pd.DataFrame(
+        {
+            "what": ["a", "b", "c"],
+            "x": [101.0, 0.0234567, np.nan],
+            "n": [68, 2, 1],
+            "agrees": [True, False, None],
+        }
+    )
+    written = humans.write_short(table)
+    assert written["x"].tolist() == ["101", "0.02346", ""]
+    assert written["n"].tolist() == [68, 2, 1] and written["what"].tolist() == ["a", "b", "c"]
+    assert written["agrees"].tolist() == ["yes", "no", ""]
+
+
 # --- representations
 
 

@@ -61,6 +61,7 @@ from lib.humans.words import (
     state_preference,
     state_representations,
     write_p,
+    write_short,
 )
 
 __all__ = [
@@ -112,4 +113,5 @@ __all__ = [
     "summarise_observers",
     "summarise_trials",
     "write_p",
+    "write_short",
 ]

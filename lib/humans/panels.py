@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lib import figures
 
@@ -121,10 +122,11 @@ def plot_agreement(ax: Axes, agreement: pd.DataFrame, models: pd.DataFrame) -> N
     values = 100 * matrix.to_numpy()
     shown = ax.imshow(values, vmin=0, vmax=100, cmap="cividis")
     ax.grid(False)
+    letters = float(np.clip(60 / len(names), 6, 11))
     for i, j in itertools.permutations(range(len(names)), 2):
         dark = values[i, j] < 55
         text = f"{values[i, j]:.0f}"
-        ax.text(j, i, text, ha="center", va="center", fontsize=7, color="w" if dark else "k")
+        ax.text(j, i, text, ha="center", va="center", fontsize=letters, color="w" if dark else "k")
     places = models.reset_index(drop=True).groupby("pretraining", sort=False)
     middles = [(name, rows.index.to_numpy().mean()) for name, rows in places]
     ends = np.cumsum([len(rows) for _, rows in places])[:-1]
@@ -205,6 +207,7 @@ def plot_preferences(
     )
     ax.set_xlim(0, len(rank) + 1)
     ax.set_ylim(0, 100)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("identities, ranked")
     ax.set_ylabel(f"answers for {pair[0]}'s choice, %")
     ax.legend(loc="lower left", fontsize=8)
@@ -303,5 +306,5 @@ def plot_predictors(ax: Axes, predictors: pd.DataFrame, simulated: bool) -> None
     below = {"loc": "upper center", "bbox_to_anchor": (0.4, -0.16), "ncols": 2}
     ax.legend(handles, labels, fontsize=8, **below)
     if simulated:
-        ax.set_title("Simulated observers: parts explain nothing that was planted", fontsize=9.5)
+        ax.set_title("Simulated observers: no part was planted")
         mark_simulated(ax)

@@ -32,6 +32,32 @@ def write_p(table):
     return table.assign(**written)
 
 
+def write_short(table, digits=4):
+    """A table with its floating-point columns as text of so many significant digits.
+
+    For tables whose rows are different quantities: counts, percentages and probabilities.
+
+    Parameters
+    ----------
+    table : DataFrame
+    digits : int
+
+    Returns
+    -------
+    DataFrame
+        A copy; missing numbers are empty, truth values ``yes``, ``no`` or empty.
+    """
+
+    def write(value):
+        if value is None or pd.isna(value):
+            return ""
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return f"{value:.{digits}g}" if isinstance(value, float) else value
+
+    return table.astype(object).map(write)
+
+
 def state_choices(asked, choices, pair):
     """On how many identities two pretrainings choose differently.
 
