@@ -100,7 +100,7 @@ def study():
 
 @pytest.fixture(scope="module")
 def scores(study):
-    return compute(study, draws=2)
+    return compute(study, draws=2, batch=32)
 
 
 class Spy:
