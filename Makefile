@@ -18,6 +18,7 @@ export PROFILE SET RUN CHAPTER PYTHON
 export PYTHONNOUSERSITE := 1
 
 PY := .venv/bin/python
+PARTS :=
 ENGINE := .venv-dag/bin/python
 
 help:  ## this list
@@ -33,7 +34,7 @@ help:  ## this list
 env:  ## the two virtual environments (make does this by itself)
 	@for p in "$$PYTHON" python3.11 python3; do \
 	  if [ -n "$$p" ] && command -v "$$p" >/dev/null 2>&1 && "$$p" -c '' >/dev/null 2>&1; then \
-	    exec "$$p" scripts/setup_env.py; fi; done; \
+	    exec "$$p" scripts/setup_env.py $(PARTS); fi; done; \
 	echo "Python 3.11 is needed and no working Python was found: install it, then run make again."; exit 1
 
 book: env  ## the whole report, from faces to pages
@@ -45,8 +46,8 @@ chapter: env  ## one chapter and what it needs: make chapter CHAPTER=01_faces
 multiverse: env  ## every open choice in a run of its own, and the curve (GRID=yes: all combinations)
 	@$(ENGINE) scripts/multiverse.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN" $(if $(GRID),--grid)
 
+experiment: PARTS := science engine page
 experiment: env  ## the experiment page of a run, named and opened
-	@$(PY) scripts/setup_env.py page
 	@$(ENGINE) scripts/report.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN" --experiment
 
 test: env  ## every check: linter, tests, notebooks, the book (as .ci/run does)

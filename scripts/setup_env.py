@@ -296,7 +296,7 @@ def main():
             fcntl.flock(lock, fcntl.LOCK_EX)  # a second make waits for the first
             for which in asked:
                 if which == "page":
-                    ensure_page(again=sys.argv[1:] == ["page"])
+                    ensure_page(again="page" in sys.argv[1:])
                 else:
                     ensure(which)
     except OSError as error:
