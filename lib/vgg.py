@@ -535,17 +535,22 @@ def without_readout(trunk: Trunk) -> Trunk:
 # -------------------------------------------------------------------------------------- precision
 
 
+def _processor_flags(cpuinfo: str | Path) -> set[str]:
+    """Words of the processor's description; none where there is no such file."""
+    try:
+        text = Path(cpuinfo).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return set()
+    return set(re.findall(r"[a-z0-9_]+", text))
+
+
 def has_bfloat16(cpuinfo: str | Path = "/proc/cpuinfo") -> bool:
     """Whether the processor (AMX, AVX-512 BF16) or a GPU multiplies bfloat16 in hardware."""
     for device in tf.config.list_physical_devices("GPU"):
         details = tf.config.experimental.get_device_details(device)
         if details.get("compute_capability", (0, 0)) >= (8, 0):
             return True
-    try:
-        text = Path(cpuinfo).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    flags = set(re.findall(r"[a-z0-9_]+", text))
+    flags = _processor_flags(cpuinfo)
     return bool(flags & {"amx_bf16", "avx512_bf16"})
 
 
@@ -555,10 +560,18 @@ def choose_precision(wanted: str = "auto", cpuinfo: str | Path = "/proc/cpuinfo"
     Raises
     ------
     InputError
-        A name other than auto, float32, bfloat16.
+        A name other than auto, float32, bfloat16; bfloat16 on a processor that cannot compute in it
+        at all (x86 without AVX-512).
     """
     if wanted not in ("auto", "float32", "bfloat16"):
         raise InputError(f"There is no precision {wanted!r}; use auto, float32 or bfloat16.")
+    if wanted == "bfloat16" and not has_bfloat16(cpuinfo):
+        flags = _processor_flags(cpuinfo)
+        if "avx2" in flags and "avx512f" not in flags:
+            raise InputError(
+                "This processor cannot compute in bfloat16 (it lacks AVX-512); use precision: auto "
+                "or float32."
+            )
     if wanted != "auto":
         return wanted
     return "bfloat16" if has_bfloat16(cpuinfo) else "float32"

@@ -103,7 +103,7 @@ def test_pictures_have_alternative_text():
 
 
 def test_a_book_without_its_notebooks_is_refused():
-    with pytest.raises(InputError, match=r"missing: run 01_faces first"):
+    with pytest.raises(InputError, match=r"missing: run \d\d_\w+ first"):
         publish.assemble("no-such-run")
 
 

@@ -154,5 +154,6 @@ def test_the_parameters_cell_is_the_default_profile(root, chapter):
     profile = yaml.safe_load((root / "params" / "default.yml").read_text())[chapter]
     assert literals == {"run": "default", **profile}
     # a unit or meaning in each comment, which may not hold '=': papermill would miss the line
-    comments = [line.partition("#")[2] for line in lines.splitlines()]
+    last = [lines.splitlines()[node.end_lineno - 1] for node in ast.parse(lines).body]
+    comments = [line.partition("#")[2] for line in last]
     assert all(c.strip() and "=" not in c for c in comments)
