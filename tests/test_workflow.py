@@ -261,6 +261,7 @@ def test_only_what_changed_runs_again(repository, undisturbed):
     assert runs_again()
     assert artefacts(repository) != undisturbed
     manifest.write_text(content)
+    assert runs_again()
     lock = repository / "requirements.lock"
     content = lock.read_text()
     lock.write_text(content.replace("pytest==", "pytest==0.", 1))

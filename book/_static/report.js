@@ -21,6 +21,8 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   view.addEventListener("close", () => document.documentElement.classList.remove("figure-shown"));
   view.querySelector(".figure-close").addEventListener("click", () => view.close());
+  // a browser closes a dialog on Escape by itself, but not under every embedding and automation
+  view.addEventListener("keydown", (event) => event.key === "Escape" && view.close());
   room.addEventListener("click", (event) => event.target === room && view.close());
 
   for (const picture of document.querySelectorAll("figure img, .cell_output img")) {
