@@ -325,9 +325,10 @@ def _resynthesise(images, labels, identity, purpose, settings) -> DetectionSet:
 def _digest(settings: Mapping) -> str:
     """Of the settings and of everything the pictures depend on."""
     state = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    this = "lib/salience/detection.py"
-    files = dependencies.modules_of(store.ROOT / this, store.ROOT)
-    for name in sorted({*files, this, "data/faces/assets.npz"}):
+    # Not what `lib.salience` imports beside these two: measures do not change the pictures.
+    files = dependencies.modules_of(store.ROOT / "lib" / "faces" / "generate.py", store.ROOT)
+    own = [f"lib/salience/{name}.py" for name in ("detection", "facespace")]
+    for name in [*files, "lib/faces/generate.py", *own, "data/faces/assets.npz"]:
         state.update((store.ROOT / name).read_bytes())
     return state.hexdigest()[:16]
 
