@@ -69,6 +69,13 @@ def state_of_page():
     return stamp.read_text(encoding="utf-8") if stamp.is_file() else "none"
 
 
+# Tables that printed claims are looked up in (lib.claims.evidence.MADE_BY).
+CLAIM_TABLES = [
+    *("faces", "concepts", "accuracies", "history", "predictions", "masks", "signs", "auc"),
+    *("pairwise", "generalization_claims", "choices", "humans"),
+]
+
+
 # The runner writes the notebook under `log:`, which outlives a failed job, and copies it to
 # `output:` last: what failed can be read and is never published. `update()` keeps what an earlier run
 # made until it is replaced; by itself the engine deletes outputs before it starts a job.
@@ -253,6 +260,31 @@ rule humans:
         RUN_NOTEBOOK + f" --pages {OUT}/pages/experiment"
 
 
+rule claims:
+    input:
+        notebook("09_claims"),
+        # size, sources and draws stand in the provenance alone
+        [f"{OUT}/{name}.csv" for name in CLAIM_TABLES],
+        [f"{OUT}/{name}.csv.provenance.json" for name in CLAIM_TABLES],
+        # one that is missing gets its sentence from the notebook
+        [name for name in [SETTINGS["09_claims"].reported] if Path(name).is_file()],
+        # tables of the run at the papers' scale, where they are there
+        sorted(map(str, Path(SETTINGS["09_claims"].results).glob("*.csv*"))),
+    output:
+        table("claims"),
+        table("statistics"),
+        notebook=update(f"{OUT}/notebooks/09_claims.ipynb"),
+    log:
+        notebook=f"{OUT}/logs/09_claims.ipynb",
+    params:
+        stem="09_claims",
+        settings=settings("09_claims"),
+        packages=packages("09_claims"),
+    threads: workflow.cores
+    shell:
+        RUN_NOTEBOOK
+
+
 rule multiverse:
     input:
         notebook("10_multiverse"),
@@ -293,6 +325,7 @@ rule all:
         rules.masking.output,
         rules.generalization.output,
         rules.humans.output,
+        rules.claims.output,
         rules.multiverse.output,
 
 

@@ -247,6 +247,15 @@ class Multiverse(Chapter):
     )
 
 
+class Claims(Chapter):
+    """Settings of ``09_claims``."""
+
+    reported: str = Field("data/reported.csv", min_length=1, description="printed claims, CSV")
+    results: str = Field(
+        "data/results/paper", min_length=1, description="tables of a run at the papers' scale"
+    )
+
+
 class Humans(Chapter):
     """Settings of ``06_humans``."""
 
@@ -290,6 +299,7 @@ CHAPTERS: dict[str, type[Chapter]] = {
     "04_masking": Masking,
     "05_generalization": Generalization,
     "06_humans": Humans,
+    "09_claims": Claims,
     "10_multiverse": Multiverse,
 }
 
