@@ -285,6 +285,35 @@ rule claims:
         RUN_NOTEBOOK
 
 
+rule dissection:
+    input:
+        notebook("07_dissection"),
+        f"{OUT}/faces.csv",
+        f"{OUT}/faces.csv.provenance.json",
+        f"{OUT}/readouts.nc",
+    output:
+        [table(name) for name in ("units", "detectors", "chance", "ellipses", "biased", "carriers")],
+        overlaps=update(f"{OUT}/dissection.nc"),
+        notebook=update(f"{OUT}/notebooks/07_dissection.ipynb"),
+    log:
+        notebook=f"{OUT}/logs/07_dissection.ipynb",
+    params:
+        stem="07_dissection",
+        settings=settings("07_dissection"),
+        packages=packages("07_dissection"),
+        weights=weights(SETTINGS["02_finetuning"]),
+        # networks and landmarks of the reader's
+        files=[
+            dependencies.state_of(os.path.expanduser(name))
+            for name in (*SETTINGS["07_dissection"].networks, SETTINGS["07_dissection"].ellipses)
+            if name
+        ],
+        dictionary=dependencies.state_of(SETTINGS["07_dissection"].dictionary),
+    threads: workflow.cores
+    shell:
+        RUN_NOTEBOOK
+
+
 rule multiverse:
     input:
         notebook("10_multiverse"),
@@ -326,6 +355,7 @@ rule all:
         rules.generalization.output,
         rules.humans.output,
         rules.claims.output,
+        rules.dissection.output,
         rules.multiverse.output,
 
 

@@ -290,6 +290,34 @@ class Humans(Chapter):
     seed: Seed = 0
 
 
+class Dissection(Chapter):
+    """Settings of ``07_dissection``."""
+
+    networks: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        ["imagenet", "synthface"], min_length=1, description="trunks by name, or Keras files"
+    )
+    layers: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        [], description="layer or network:layer; empty: the last convolution at every size"
+    )
+    dictionary: str = Field("data/faces/dictionary", min_length=1, description="Face Dictionary")
+    images: int = Field(0, ge=0, description="of the dictionary; 0 for all")
+    mask: Literal["exact", "ellipse", "both"] = "both"
+    ellipse_level: float = Field(0.95, gt=0, lt=1, description="confidence of elliptical masks")
+    ellipses: str = Field("", description="CSV of landmarks; empty: the project's")
+    tail: float = Field(0.005, gt=0, lt=0.5, description="share of positions at which a unit fires")
+    limit: float = Field(0.04, ge=0, lt=1, description="overlap of interpretable units")
+    chance: Literal["shuffled", "shifted"] = "shuffled"
+    chance_draws: int = Field(8, ge=3, le=1000, description="per unit and concept")
+    q: float = Field(0.05, gt=0, lt=1, description="false discovery rate")
+    bias_draws: int = Field(20, ge=1, le=10_000, description="deals of the groups")
+    gallery_units: int = Field(2, ge=1, le=5, description="of each network")
+    gallery_images: int = Field(6, ge=1, le=12, description="of each unit")
+    samples: int = Field(1000, ge=1, le=100_000, description="of faces; shuffles of units")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of intervals, probability")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: Seed = 0
+
+
 #: Notebook stem -> its model, in the order of the report.
 CHAPTERS: dict[str, type[Chapter]] = {
     "00_pretraining": Pretraining,
@@ -299,6 +327,7 @@ CHAPTERS: dict[str, type[Chapter]] = {
     "04_masking": Masking,
     "05_generalization": Generalization,
     "06_humans": Humans,
+    "07_dissection": Dissection,
     "09_claims": Claims,
     "10_multiverse": Multiverse,
 }

@@ -119,9 +119,13 @@ def network():
     return Trunk("planted", model)
 
 
-@pytest.fixture(scope="module")
-def found(network, drawn):
-    return dissect(network, drawn, ["planted", "second"], draws=20, tail=0.03, progress=False)
+@pytest.fixture(scope="module", params=["kept", "streamed"])
+def found(request, network, drawn):
+    """With all maps in memory, and with none of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "streamed":
+            patch.setattr(sys.modules["lib.dissection.dissect"], "KEEP", 0)
+        return dissect(network, drawn, ["planted", "second"], draws=20, tail=0.03, progress=False)
 
 
 # ------------------------------------------------------------------------------------ one by one
@@ -174,7 +178,7 @@ def test_a_ladder_that_misses_the_quantile_is_mended(network, drawn, monkeypatch
     right = dissect(network, drawn, ["second"], draws=0, tail=0.02, progress=False)["second"]
     for far in (-1e4, 1e4):
         monkeypatch.setattr(
-            module, "_pilot", lambda *a, far=far: [np.sort(far + np.zeros((3, 32)), axis=1)]
+            module, "_pilot", lambda *a, far=far: {"second": far + np.zeros((3, 32))}
         )
         mended = dissect(network, drawn, ["second"], draws=0, tail=0.02, progress=False)["second"]
         np.testing.assert_allclose(mended["tail"], 0.02, rtol=0.15)
@@ -451,7 +455,7 @@ def list_index(name):
     [
         ({"layers": ["plantet"]}, "did you mean 'planted'"),
         ({"layers": ["flat"]}, "no spatial maps"),
-        ({"mask": "round"}, "exact or ellipse"),
+        ({"mask": "round"}, "exact, ellipse"),
         ({"chance": "none"}, "shuffled or shifted"),
         ({"tail": 0.7}, "between 0 and 0.5"),
         ({"draws": 40}, "need more than 40 images"),

@@ -20,9 +20,14 @@ TAIL = 0.005
 #: The ladder of thresholds reaches from this many times TAIL to TAIL over it.
 SPREAD = 6.0
 RUNGS = 32
+#: The same where all maps are at hand and the quantile is known beforehand.
+NARROW, FEW_RUNGS = 1.1, 3
 CHANCE = ("shuffled", "shifted")
+MASKS = ("exact", "ellipse", "both")
 #: Images that the ladders are built on, and cells taken from each.
 PILOT, PILOT_CELLS = 64, 1024
+#: Bytes of maps that are kept for another pass, small layers first: a bound, whatever the images.
+KEEP = 1 << 29
 #: Passes after which a threshold is taken as it is.
 MOST_PASSES = 4
 
@@ -109,18 +114,67 @@ def _batches(order: np.ndarray, batch: int) -> list[np.ndarray]:
     return np.array_split(order, max(1, len(order) // batch))
 
 
-def _pilot(trunk, dictionary, forward, order, layers, tail, rng) -> list[np.ndarray]:
-    """First ladder of every layer: quantiles of a sample, evenly spaced in the log of the tail."""
-    chosen = order[:PILOT]
-    sample: list[list[np.ndarray]] = [[] for _ in layers]
-    for rows in _batches(chosen, 8):
-        maps = forward(trunk.prepare(dictionary.images(rows, size=trunk.size, colour=True)))
-        for k, found in enumerate(maps):
+class _Maps:
+    """Maps of all layers, block by block of images; those of small layers are computed once."""
+
+    def __init__(self, trunk, dictionary, layers, blocks, precision):
+        self.trunk, self.dictionary, self.layers, self.blocks = trunk, dictionary, layers, blocks
+        self.precision = precision
+        self.forward = {tuple(layers): _tap(trunk, layers, precision)}
+        shapes = [trunk.model.get_layer(name).output_shape[1:] for name in layers]
+        sizes = {name: 4 * int(np.prod(s)) for name, s in zip(layers, shapes, strict=True)}
+        count, room, self.kept = sum(map(len, blocks)), KEEP, {}
+        for name in sorted(layers, key=sizes.get):
+            room -= count * sizes[name]
+            if room >= 0:
+                self.kept[name] = [None] * len(blocks)
+
+    @property
+    def keeps_all(self) -> bool:
+        return len(self.kept) == len(self.layers)
+
+    def get(self, block: int, layers: Sequence[str]) -> dict[str, np.ndarray]:
+        """Layer -> maps (n, units, h, w) of a block."""
+        found = {name: self.kept[name][block] for name in layers if name in self.kept}
+        absent = tuple(name for name in layers if found.get(name) is None)
+        if absent:
+            if absent not in self.forward:
+                self.forward[absent] = _tap(self.trunk, absent, self.precision)
+            images = self.dictionary.images(self.blocks[block], size=self.trunk.size, colour=True)
+            maps = self.forward[absent](self.trunk.prepare(images))
+            for name, values in zip(absent, maps, strict=True):
+                if not np.isfinite(values).all():
+                    raise InputError(
+                        f"Layer {name!r} of {self.trunk.name} gives activations that are not "
+                        "finite."
+                    )
+                found[name] = values
+                if name in self.kept:
+                    self.kept[name][block] = values
+        return found
+
+
+def _pilot(maps: _Maps, tail: float, rng) -> dict[str, np.ndarray]:
+    """First ladder of every layer: quantiles of a sample, evenly spaced in the log of the tail.
+
+    Where all maps can be kept the sample is the whole, and the ladder need not be long.
+    """
+    seen, sample = 0, {name: [] for name in maps.layers}
+    spread, rungs = (NARROW, FEW_RUNGS) if maps.keeps_all else (SPREAD, RUNGS)
+    for block in range(len(maps.blocks)):
+        for name, found in maps.get(block, maps.layers).items():
             flat = found.reshape(*found.shape[:2], -1)
-            taken = rng.permutation(flat.shape[2])[:PILOT_CELLS]
-            sample[k].append(flat[:, :, taken].transpose(1, 0, 2).reshape(flat.shape[1], -1))
-    shares = np.geomspace(min(tail * SPREAD, 0.9), tail / SPREAD, RUNGS)
-    return [np.quantile(np.concatenate(part, 1), 1 - shares, axis=1).T for part in sample]
+            if not maps.keeps_all:
+                flat = flat[:, :, rng.permutation(flat.shape[2])[:PILOT_CELLS]]
+            sample[name].append(flat.transpose(1, 0, 2).reshape(flat.shape[1], -1))
+        seen += len(maps.blocks[block])
+        if seen >= PILOT and not maps.keeps_all:
+            break
+    shares = np.geomspace(min(tail * spread, 0.9), tail / spread, rungs)
+    return {
+        name: np.quantile(np.concatenate(sample.pop(name), 1), 1 - shares, axis=1).T
+        for name in maps.layers
+    }
 
 
 def _new_ladder(tally: Tally, rung, place, low, high) -> np.ndarray:
@@ -161,7 +215,8 @@ def dissect(
     One pass over the dictionary for all layers, units and concepts. Each unit's threshold is a rung
     of a ladder that a sample of 64 images gives and the pass makes exact: the share of cells above
     it is counted, and is within a tenth of ``tail`` wherever activations have no ties. Layers with
-    a unit whose quantile the ladder missed are passed again with a better one.
+    a unit whose quantile the ladder missed are passed again with a better one. Up to `KEEP` bytes
+    of maps are kept, so that this rarely needs the network; where all fit, the sample is the whole.
 
     Parameters
     ----------
@@ -169,7 +224,8 @@ def dissect(
         Any network; its images are brought to its size.
     dictionary : lib.faces.dictionary.Dictionary
     layers : sequence of str
-    mask : {"exact", "ellipse"}
+    mask : {"exact", "ellipse", "both"}
+        ``both`` counts the exact masks, and the ellipses beside them.
     level : float
         Confidence of the ellipses.
     tail : float
@@ -189,7 +245,8 @@ def dissect(
     Returns
     -------
     dict of layer -> Dataset
-        ``iou`` and ``iou_all`` (unit, concept), ``iou_chance`` (draw, unit, concept);
+        ``iou`` and ``iou_all`` (unit, concept), ``iou_chance`` (draw, unit, concept); with both
+        masks ``iou_ellipse`` (unit, concept), the first form of overlap;
         ``threshold``, ``tail``, ``low``, ``high`` (unit); ``peak`` (image, unit), the largest
         activation, images in the dictionary's order. An overlap is NaN where no image counts.
         Coordinates ``concept``, ``region``, ``kind``.
@@ -200,8 +257,8 @@ def dissect(
         An unknown layer or one without maps, no concepts, fewer images than the chance draws need,
         a setting out of range, exact masks asked of a dictionary without.
     """
-    if mask not in ("exact", "ellipse"):
-        raise InputError(f"There is no mask {mask!r}; use exact or ellipse.")
+    if mask not in MASKS:
+        raise InputError(f"There is no mask {mask!r}; use {', '.join(MASKS)}.")
     if chance not in CHANCE:
         raise InputError(f"There is no chance {chance!r}; use {' or '.join(CHANCE)}.")
     if not 0 < tail < 0.5:
@@ -211,7 +268,7 @@ def dissect(
     concepts = dictionary.concepts
     if not concepts:
         raise InputError("No image of the dictionary carries a concept; there is nothing to pair.")
-    if mask == "exact" and not dictionary.has_exact_masks:
+    if mask != "ellipse" and not dictionary.has_exact_masks:
         raise InputError(
             "The dictionary has no exact masks; use mask: ellipse, which needs landmarks only."
         )
@@ -223,23 +280,21 @@ def dissect(
             "lower draws, or use chance: shifted."
         )
     layers = list(layers)
-    forward = _tap(trunk, layers, precision)
     rng = np.random.default_rng([seed, 0])
     order = rng.permutation(count)
-    ladders = dict(
-        zip(layers, _pilot(trunk, dictionary, forward, order, layers, tail, rng), strict=True)
-    )
-    masks = _Masks(dictionary, concepts, trunk.size, mask, level)
+    maps = _Maps(trunk, dictionary, layers, _batches(order, batch), precision)
+    ladders = _pilot(maps, tail, rng)
+    kinds = ("exact", "ellipse") if mask == "both" else (mask,)
+    masks = [_Masks(dictionary, concepts, trunk.size, kind, level) for kind in kinds]
     found: dict[str, xr.Dataset] = {}
     settled: dict[str, np.ndarray] = {}
     for attempt in range(MOST_PASSES):
         tallies = {
-            name: Tally(ladder, len(concepts), 1 + draws) for name, ladder in ladders.items()
+            name: Tally(ladder, len(concepts), len(masks) + draws)
+            for name, ladder in ladders.items()
         }
-        extremes = _pass(
-            trunk, dictionary, forward, layers, tallies, masks, order, batch, draws, chance,
-            np.random.default_rng([seed, 1]), progress,
-        )  # fmt: skip
+        rng = np.random.default_rng([seed, 1])
+        extremes = _pass(maps, tallies, masks, draws, chance, rng, progress)
         ladders = {}
         for name, tally in tallies.items():
             peak, low = extremes[name]
@@ -267,32 +322,28 @@ def dissect(
     return {name: found[name] for name in layers}
 
 
-def _pass(
-    trunk, dictionary, forward, layers, tallies, masks, order, batch, draws, chance, rng, progress
-):  # fmt: skip
+def _pass(maps, tallies, masks, draws, chance, rng, progress):
     """Count everything once; returns per layer (peaks (images, units), low (units,))."""
     extremes = {}
-    blocks = _batches(order, batch)
-    title = f"{trunk.name}: images dissected"
-    for rows in track(blocks, title) if progress else blocks:
-        images = dictionary.images(rows, size=trunk.size, colour=True)
-        coded = [masks[int(i)] for i in rows]
+    count = sum(map(len, maps.blocks))
+    blocks = list(enumerate(maps.blocks))
+    title = f"{maps.trunk.name}: images dissected"
+    for block, rows in track(blocks, title) if progress else blocks:
+        coded = [masks[0][int(i)] for i in rows]
         sets = [[coded[k], *_chance_sets(coded, k, draws, chance, rng)] for k in range(len(rows))]
-        for name, maps in zip(layers, forward(trunk.prepare(images)), strict=True):
-            if name not in tallies:
-                continue
-            if not np.isfinite(maps).all():
-                raise InputError(
-                    f"Layer {name!r} of {trunk.name} gives activations that are not finite."
-                )
+        for more in masks[1:]:
+            sets = [[*some, more[int(i)]] for some, i in zip(sets, rows, strict=True)]
+        found = maps.get(block, list(tallies))
+        for name, tally in tallies.items():
+            values = found[name]
             if name not in extremes:
-                units = maps.shape[1]
-                extremes[name] = np.empty((len(order), units), np.float32), np.full(units, np.inf)
+                units = values.shape[1]
+                extremes[name] = np.empty((count, units), np.float32), np.full(units, np.inf)
             peaks, low = extremes[name]
-            peaks[rows] = maps.max((2, 3))
-            np.minimum(low, maps.min((0, 2, 3)), out=low)
-            for one, some in zip(maps, sets, strict=True):
-                tallies[name].add(one, some)
+            peaks[rows] = values.max((2, 3))
+            np.minimum(low, values.min((0, 2, 3)), out=low)
+            for one, some in zip(values, sets, strict=True):
+                tally.add(one, some)
     return extremes
 
 
@@ -309,7 +360,8 @@ def _dataset(tally: Tally, rung, peak, low, concepts, draws) -> xr.Dataset:
         {
             "iou": (("unit", "concept"), iou[0]),
             "iou_all": (("unit", "concept"), _ratio(own, everywhere)),
-            "iou_chance": (("draw", "unit", "concept"), iou[1:]),
+            "iou_chance": (("draw", "unit", "concept"), iou[1 : 1 + draws]),
+            **({"iou_ellipse": (("unit", "concept"), iou[-1])} if len(iou) > 1 + draws else {}),
             "threshold": ("unit", counts["threshold"]),
             "tail": ("unit", counts["tail"]),
             "low": ("unit", low.astype(np.float32)),
