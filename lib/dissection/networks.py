@@ -233,7 +233,7 @@ def train_networks(
             classes,
             hooks,
             outputs,
-            _learned_blocks(model, hooks, learner.cut),
+            learned_blocks(model, hooks, learner.cut),
             *kept,
         )
     if cache is not None:
@@ -246,7 +246,8 @@ def take_images(images: np.ndarray, means: Sequence[float]) -> Inputs:
     return lambda rows: prepare(images[rows], means)
 
 
-def _learned_blocks(model, hooks: Mapping[str, str], cut: str) -> tuple[str, ...]:
+def learned_blocks(model: tf.keras.Model, hooks: Mapping[str, str], cut: str) -> tuple[str, ...]:
+    """Blocks whose hook comes after the layer ``cut``; all where it is empty."""
     names = [layer.name for layer in model.layers]
     first = names.index(cut) if cut else -1
     return tuple(block for block, layer in hooks.items() if names.index(layer) > first)
