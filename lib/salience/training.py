@@ -24,11 +24,10 @@ import hashlib
 import json
 import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -159,6 +158,11 @@ class DetectorTraining:
                 "give 0 to below 1, and 0 or more."
             )
 
+    @property
+    def first(self) -> str | None:
+        """First layer that learns; None where all do."""
+        return self.trainable_from if self.network == "vgg16" else None
+
 
 # ------------------------------------------------------------------------------------------- loss
 
@@ -205,7 +209,7 @@ def resize_salience(salience: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         Means over the area of each cell; NaN where there is no map.
     """
     salience = np.asarray(salience, np.float32)
-    cells = tf.image.resize(salience[..., None], shape, method="area")[..., 0]
+    cells = tf.image.resize(salience[..., None], shape, method="area").numpy()[..., 0]
     low = np.min(cells, (1, 2), keepdims=True)
     span = np.max(cells, (1, 2), keepdims=True) - low
     return ((cells - low) / np.where(span == 0, 1, span)).astype(np.float32)
@@ -485,7 +489,277 @@ def train_detectors(
         An unknown loss, images that are not square, a class or human salience missing, weights that
         cannot be had, a loss that is no longer finite.
     """
-    raise NotImplementedError
+    training = training or DetectorTraining()
+    wrong = [loss for loss in losses if loss not in LOSSES]
+    if wrong or not losses:
+        raise InputError(f"Losses {list(losses)} are refused; use some of {', '.join(LOSSES)}.")
+    _check_data(data, losses, training)
+    size = data.images.shape[1]
+    base = build_base(training.network, size, training.weights, training.seed)
+    session = _Session(base, training)
+    about = _digest(data, training, base)
+    wanted = [(loss, run) for loss in dict.fromkeys(losses) for run in range(training.runs)]
+    found = []
+    for loss, run in track(wanted, "detectors") if progress else wanted:
+        path = None
+        if folder is not None:
+            share = 1.0 if loss == "cross_entropy" else training.alpha
+            key = hashlib.sha256(f"{about} {share!r} {run}".encode()).hexdigest()[:16]
+            path = Path(folder) / f"detector-{loss}-{run}-{key}.npz"
+        kept = _read(path, session)
+        if kept is None:
+            kept = session.train(data, loss, run)
+            _write(path, *kept)
+        found.append(_make_detector(base, training, loss, run, *kept))
+    return found
+
+
+def _check_data(data: DetectionSet, losses: Sequence[str], training: DetectorTraining) -> None:
+    if data.images.shape[1] != data.images.shape[2]:
+        raise InputError(
+            f"Images are {data.images.shape[2]} x {data.images.shape[1]} pixels; detectors take "
+            "square ones."
+        )
+    for part in ("training", "validation"):
+        rows = data.rows(part)
+        for label, name in enumerate(CLASSES):
+            if not (data.label[rows] == label).any():
+                raise InputError(
+                    f"There are no {name} images among those for {part}; a detector needs both "
+                    "classes."
+                )
+        blind = int((~np.isfinite(data.salience[rows]).all((1, 2))).sum())
+        if blind and "cyborg" in losses and training.alpha < 1:
+            raise InputError(
+                f"{blind} of {len(rows)} images for {part} have no map of human salience, which "
+                "CYBORG needs; give the maps, or train by cross_entropy alone."
+            )
+
+
+def _digest(data: DetectionSet, training: DetectorTraining, base: tf.keras.Model) -> str:
+    """Of all that every run depends on, this code included."""
+    settings = asdict(training)
+    # More runs, or another alpha, leave what was trained as it is.
+    for name in ("runs", "alpha"):
+        settings.pop(name)
+    state = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    state.update(Path(__file__).read_bytes())
+    for part in ("training", "validation"):
+        rows = data.rows(part)
+        arrays = (data.images, data.label, data.salience)
+        for array in arrays:
+            state.update(np.ascontiguousarray(array[rows]).tobytes())
+    for array in base.get_weights():
+        state.update(np.ascontiguousarray(array).tobytes())
+    return state.hexdigest()
+
+
+def _read(path: Path | None, session: _Session):
+    """What :func:`_write` kept, or None."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = [stored[f"w{k}"] for k in range(len(session.begin))]
+            history = pd.DataFrame(
+                {name: stored[f"history_{name}"] for name in HISTORY}, columns=list(HISTORY)
+            )
+            epoch = int(stored["epoch"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None  # damaged: trained again
+    shapes = [array.shape for array in arrays]
+    return (arrays, history, epoch) if shapes == [b.shape for b in session.begin] else None
+
+
+def _write(path: Path | None, arrays, history: pd.DataFrame, epoch: int) -> None:
+    if path is None:
+        return
+    kept = {f"w{k}": array for k, array in enumerate(arrays)} | {"epoch": np.array(epoch)}
+    for name in HISTORY:
+        column = history[name].to_numpy()
+        kept[f"history_{name}"] = column.astype(str) if name in ("loss", "part") else column
+    with store.atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **kept)
+
+
+def _make_detector(base, training, loss, run, arrays, history, epoch) -> Detector:
+    parts = _Network(base, training.first)
+    parts.tapped.set_weights(arrays)
+    return Detector(loss, run, parts.model, training.network, history, epoch, parts)
+
+
+class _Session:
+    """One network that is trained again and again from its first weights, so that TensorFlow traces
+    the steps once for all runs and losses."""
+
+    def __init__(self, base: tf.keras.Model, training: DetectorTraining):
+        self.training = training
+        self.network = _Network(base, training.first)
+        self.tapped, self.dense = self.network.tapped, self.network.dense
+        self.begin = self.tapped.get_weights()
+        self.learning = self.tapped.trainable_variables
+        self.velocity = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self.learning]
+        self.shape = self.tapped.output_shape[0][1:3]
+        self._given: tuple[DetectionSet, dict] | None = None
+        entering = tf.TensorSpec((None, *self.tapped.input_shape[1:]), tf.float32)
+        labels = tf.TensorSpec((None,), tf.int32)
+        maps = tf.TensorSpec((None, *self.shape), tf.float32)
+        number = tf.TensorSpec((), tf.float32)
+        self.step = tf.function(
+            self._step, input_signature=[entering, labels, maps, number, number]
+        )
+        self.look = tf.function(self._look, input_signature=[entering, labels, maps])
+
+    def _forward(self, x, labels, training: bool):
+        features, logits = self.tapped(x, training=training)
+        said = tf.argmax(logits, -1, tf.int32)
+        shown = said if self.training.cam_class == "predicted" else labels
+        return logits, compute_cam(features, self.dense.kernel, shown), tf.equal(said, labels)
+
+    def _step(self, x, labels, salience, alpha, rate):
+        with tf.GradientTape() as tape:
+            logits, cams, right = self._forward(x, labels, True)
+            terms = compute_losses(logits, labels, cams, salience, alpha)
+        gradients = tape.gradient(terms[0], self.learning)
+        # As torch.optim.SGD, of the released code: decay joins the gradient, the rate comes last.
+        for variable, speed, gradient in zip(self.learning, self.velocity, gradients, strict=True):
+            tf.raw_ops.ResourceApplyMomentum(
+                var=variable.handle,
+                accum=speed.handle,
+                lr=rate,
+                grad=gradient + self.training.weight_decay * variable,
+                momentum=self.training.momentum,
+            )
+        return terms[1], terms[2], tf.reduce_sum(tf.cast(right, tf.float32))
+
+    def _look(self, x, labels, salience):
+        logits, cams, right = self._forward(x, labels, False)
+        terms = compute_losses(logits, labels, cams, salience)
+        return terms[1], terms[2], tf.reduce_sum(tf.cast(right, tf.float32))
+
+    def _prepare(self, data: DetectionSet) -> dict:
+        """What enters the part that learns, per split; of one set, computed once."""
+        if self._given is None or self._given[0] is not data:
+            parts = {}
+            for split in ("training", "validation"):
+                rows = data.rows(split)
+                images = data.images[rows]
+                frozen = self.network.frozen
+                if frozen is not None:
+                    trunk = Trunk(self.training.network, frozen, MEANS["imagenet"])
+                    images = vgg.compute_features(
+                        trunk, images, precision="float32", progress=False
+                    )
+                maps = resize_salience(data.salience[rows], self.shape)
+                parts[split] = (images, data.label[rows].astype(np.int32), maps)
+            self._given = (data, parts)
+        return self._given[1]
+
+    def _enter(self, images: np.ndarray) -> np.ndarray:
+        return images if self.network.frozen is not None else vgg.prepare(images, MEANS["imagenet"])
+
+    def train(self, data: DetectionSet, loss: str, run: int):
+        """Weights of the best epoch, history, and that epoch."""
+        settings = self.training
+        alpha = tf.constant(1.0 if loss == "cross_entropy" else settings.alpha, tf.float32)
+        parts = self._prepare(data)
+        self.tapped.set_weights(self.begin)
+        width = self.dense.kernel.shape[0]
+        self.dense.set_weights(initial_weights(width, len(CLASSES), (settings.seed, 42, run)))
+        for speed in self.velocity:
+            speed.assign(tf.zeros_like(speed))
+        count = len(parts["training"][1])
+        order = batch_order(np.arange(count), settings.epochs, settings.seed * 1000 + run)
+        rows, best, kept = [], -1.0, None
+        for epoch in range(settings.epochs):
+            rate = settings.learning_rate * settings.decay ** (epoch // settings.decay_every)
+            step = tf.constant(rate, tf.float32)
+
+            def learn(*batch, step=step):
+                return self.step(*batch, alpha, step)
+
+            for part, shown, apply in (
+                ("training", order[epoch], learn),
+                ("validation", np.arange(len(parts["validation"][1])), self.look),
+            ):
+                terms = self._run(parts[part], shown, apply)
+                if not all(np.isfinite(terms[:1])):
+                    raise InputError(
+                        f"The {loss} training of run {run} left the finite numbers in epoch "
+                        f"{epoch + 1}: lower the learning_rate of {settings.learning_rate:g}."
+                    )
+                entropy, human, accuracy = terms
+                share = float(alpha)
+                total = entropy if share == 1 else share * entropy + (1 - share) * human
+                rows.append((loss, run, epoch + 1, part, total, entropy, human, accuracy, rate))
+            # Which of equals is not said; the last was learned longest.
+            if accuracy >= best:
+                best, kept = accuracy, (self.tapped.get_weights(), epoch + 1)
+        return kept[0], pd.DataFrame(rows, columns=list(HISTORY)), kept[1]
+
+    def _run(self, part, shown: np.ndarray, apply: Callable) -> tuple[float, float, float]:
+        """Mean cross-entropy, human term and accuracy over some images, batch by batch."""
+        images, labels, maps = part
+        known = np.isfinite(maps).all((1, 2))
+        sums, mapped = np.zeros(3), 0
+        for start in range(0, len(shown), self.training.batch):
+            rows = shown[start : start + self.training.batch]
+            batch = (self._enter(images[rows]), labels[rows], maps[rows])
+            entropy, human, right = (float(value) for value in apply(*map(tf.constant, batch)))
+            some = int(known[rows].sum())
+            sums += (entropy * len(rows), human * some, right)
+            mapped += some
+        human = sums[1] / mapped if mapped else np.nan
+        return sums[0] / len(shown), human, sums[2] / len(shown)
+
+
+# --------------------------------------------------------------------------------------- answers
+
+
+def _quiet(model: tf.keras.Model) -> Callable:
+    """A model as a graph, at inference, for any number of images."""
+    shape = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+    return tf.function(lambda x: model(x, training=False), input_signature=[shape])
+
+
+class _Together:
+    """All detectors of a training on one image: the part that did not learn runs once."""
+
+    def __init__(self, detectors: Sequence[Detector]):
+        self.detectors = list(detectors)
+        if not self.detectors:
+            raise InputError("There are no detectors; train at least one.")
+        shapes = {(d.network, d.size) for d in self.detectors}
+        if len(shapes) > 1:
+            raise InputError("Detectors of several trainings cannot be asked together.")
+        frozen = [detector._parts.frozen for detector in self.detectors]
+        # The same layers, not only equal ones: they were made by one training.
+        last = {None if part is None else id(part.layers[-1]) for part in frozen}
+        if len(last) > 1:
+            raise InputError("Detectors of several trainings cannot be asked together.")
+        self._before = (lambda x: x) if frozen[0] is None else _quiet(frozen[0])
+        self._heads = [_quiet(detector._parts.tapped) for detector in self.detectors]
+
+    def ask(
+        self, images: np.ndarray, batch: int = 16, only: Sequence[int] | None = None
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Last feature maps (n, h, w, channels) and logits (n, 2) of every detector, or of some."""
+        heads = self._heads if only is None else [self._heads[k] for k in only]
+        features: list[list] = [[] for _ in heads]
+        logits: list[list] = [[] for _ in heads]
+        for start in range(0, len(images), batch):
+            block = images[start : start + batch]
+            x = vgg.prepare(np.asarray(block), MEANS["imagenet"], self.detectors[0].size)
+            entering = self._before(tf.constant(x))
+            for k, head in enumerate(heads):
+                maps, answer = head(entering)
+                features[k].append(maps.numpy())
+                logits[k].append(answer.numpy())
+        if not features[0]:
+            raise InputError("There are no images to show the detectors; give at least one.")
+        return [np.concatenate(some) for some in features], [
+            np.concatenate(some) for some in logits
+        ]
 
 
 def score_detectors(
@@ -501,7 +775,38 @@ def score_detectors(
         of synthetic less that of genuine), ``correct`` (bool). The genuine images stand with every
         generator.
     """
-    raise NotImplementedError
+    together = _Together(detectors)
+    rows = {}
+    for generator in data.generators:
+        found = data.rows(split, generator)
+        if data.label[found].any():
+            rows[generator] = found
+    if not rows:
+        raise InputError(f"There are no synthetic images in the split {split!r} to score.")
+    shown = np.unique(np.concatenate(list(rows.values())))
+    _, logits = together.ask(data.images[shown])
+    parts = []
+    for detector, values in zip(together.detectors, logits, strict=True):
+        score = values[:, 1] - values[:, 0]
+        for generator, some in rows.items():
+            mine = score[np.searchsorted(shown, some)]
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "detector": detector.name,
+                        "loss": detector.loss,
+                        "run": detector.run,
+                        "generator": generator,
+                        "seen": generator == data.seen,
+                        "row": some,
+                        "identity": data.identity[some],
+                        "label": data.label[some],
+                        "score": mine,
+                        "correct": (mine > 0) == (data.label[some] == 1),
+                    }
+                )
+            )
+    return pd.concat(parts, ignore_index=True)
 
 
 def summarise_detection(scores: pd.DataFrame) -> pd.DataFrame:
@@ -519,7 +824,22 @@ def summarise_detection(scores: pd.DataFrame) -> pd.DataFrame:
         ``accuracy`` (share correct; half of the images of either class is not assumed), ``auc``
         (chance .5; ties count half).
     """
-    raise NotImplementedError
+    rows = []
+    keys = ["detector", "loss", "run", "generator", "seen"]
+    for key, some in scores.groupby(keys, sort=False):
+        people, images = some["identity"].nunique(), len(some)
+        auc = _area(some["score"].to_numpy(), some["label"].to_numpy() == 1)
+        rows.append((*key, people, images, some["correct"].mean(), auc))
+    return pd.DataFrame(rows, columns=[*keys, "people", "images", "accuracy", "auc"])
+
+
+def _area(score: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve, the share of pairs in order; NaN where there is no pair."""
+    count, others = int(positive.sum()), int((~positive).sum())
+    if not count or not others:
+        return np.nan
+    above = stats.rankdata(score)[positive].sum() - count * (count + 1) / 2
+    return float(above / (count * others))
 
 
 def compare_with_salience(
@@ -534,34 +854,128 @@ def compare_with_salience(
         ``identity``, ``source``, ``distance`` (mean squared difference of the scaled maps, the
         human term of the loss), ``r`` (Pearson, NaN for a constant map), of the predicted class.
     """
-    raise NotImplementedError
+    together = _Together(detectors)
+    rows = np.flatnonzero((data.split == split) & np.isfinite(data.salience).all((1, 2)))
+    if not rows.size:
+        raise InputError(
+            f"No image of the split {split!r} has a map of human salience to compare with."
+        )
+    features, logits = together.ask(data.images[rows])
+    parts = []
+    for detector, maps, answer in zip(together.detectors, features, logits, strict=True):
+        kernel = detector.readout.kernel
+        cams = np.einsum("nhwk,nk->nhw", maps, kernel.T[answer.argmax(1)])
+        target = resize_salience(data.salience[rows], cams.shape[1:])
+        scaled = scale_cam(tf.constant(cams)).numpy()
+        parts.append(
+            pd.DataFrame(
+                {
+                    "detector": detector.name,
+                    "loss": detector.loss,
+                    "run": detector.run,
+                    "row": rows,
+                    "identity": data.identity[rows],
+                    "source": data.source[rows],
+                    "distance": ((scaled - target) ** 2).mean((1, 2)),
+                    "r": _correlate(scaled, target),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _correlate(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Pearson's r of maps (n, h, w) with maps; NaN where one is constant."""
+    a, b = (np.asarray(x, np.float64).reshape(len(x), -1) for x in (first, second))
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))
+    return (a * b).sum(1) / np.where(scale == 0, np.nan, scale)
 
 
 class DetectorExplainer:
     """Salience maps of detectors, as `lib.salience.Explainer` gives those of readouts.
 
     It takes that one's place in `lib.salience.compute_salience`. The detectors have trunks of their
-    own, but share the part that did not learn, which is computed once per image.
+    own, but share the part that did not learn, which Grad-CAM computes once per image.
 
     Parameters
     ----------
     detectors : sequence of Detector
         Of one training.
-    method : str
+    method : str or Composite
         ``grad_cam``: of the last feature maps, for any network; as the mean over positions feeds
         one dense layer it is the rectified CAM over the number of cells (Selvaraju et al. 2017,
         section 3.1), so it takes no backward pass. Other methods of `lib.relevance` for vgg16.
     **settings
         As `lib.salience.Explainer`.
+
+    Raises
+    ------
+    InputError
+        No detectors, detectors of several trainings, another method for a network with skip
+        connections.
     """
 
-    def __init__(self, detectors: Sequence[Detector], method: str = "grad_cam", **settings):
-        raise NotImplementedError
+    def __init__(self, detectors: Sequence[Detector], method="grad_cam", **settings):
+        self.detectors = list(detectors)
+        self._together = _Together(self.detectors)
+        self.method = getattr(method, "name", method)
+        self.settings = repr((self.method, sorted(settings.items())))
+        self.names = [detector.name for detector in self.detectors]
+        self.readouts = [detector.readout for detector in self.detectors]
+        first = self.detectors[0]
+        image = tf.keras.Input((first.size, first.size, 3))
+        joined = tf.keras.Model(image, [detector.model(image) for detector in self.detectors])
+        #: All of them, for its name and weights.
+        self.trunk = Trunk(first.network, joined, MEANS["imagenet"])
+        self._single: list[Explainer] = []
+        if method != "grad_cam":
+            if first.network != "vgg16":
+                raise InputError(
+                    f"{self.method} maps of {first.network} cannot be computed, for there is no "
+                    "rule for its skip connections; use grad_cam, or network: vgg16."
+                )
+            self._single = [
+                Explainer(detector.trunk, [detector.readout], method, **settings)
+                for detector in self.detectors
+            ]
 
     def explain(self, images: np.ndarray, batch: int | None = None) -> Explanation:
         """Maps of all detectors for all images, of the winning class."""
-        raise NotImplementedError
+        if self._single:
+            found = [single.explain(images, batch) for single in self._single]
+        else:
+            features, logits = self._together.ask(images, batch or 16)
+            found = [
+                self._rectify(*one) for one in zip(self.detectors, features, logits, strict=True)
+            ]
+        maps, predicted = (
+            np.concatenate([getattr(one, kind) for one in found], axis=1)
+            for kind in ("maps", "predicted")
+        )
+        return Explanation(maps, predicted)
 
     def explain_one(self, images: np.ndarray, model: np.ndarray, batch: int = 10) -> Explanation:
         """One detector's map for each image; ``model`` holds the detectors' indices."""
-        raise NotImplementedError
+        images, model = np.asarray(images), np.asarray(model)
+        if not len(images):
+            raise InputError("There are no images to explain; give at least one.")
+        maps, predicted = None, np.empty((len(images), 1), int)
+        for k in np.unique(model):
+            rows = np.flatnonzero(model == k)
+            if self._single:
+                found = self._single[k].explain(images[rows], batch)
+            else:
+                features, logits = self._together.ask(images[rows], batch, only=[k])
+                found = self._rectify(self.detectors[k], features[0], logits[0])
+            if maps is None:
+                maps = np.empty((len(images), *found.maps.shape[1:]), np.float32)
+            maps[rows], predicted[rows] = found.maps, found.predicted
+        return Explanation(maps, predicted)
+
+    @staticmethod
+    def _rectify(detector: Detector, features: np.ndarray, logits: np.ndarray) -> Explanation:
+        said = logits.argmax(1)
+        cams = np.einsum("nhwk,nk->nhw", features, detector.readout.kernel.T[said])
+        maps = np.maximum(cams, 0) / np.prod(cams.shape[1:])
+        return Explanation(maps[:, None].astype(np.float32), said[:, None])
