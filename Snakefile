@@ -72,7 +72,7 @@ def state_of_page():
 # Tables that printed claims are looked up in (lib.claims.evidence.MADE_BY).
 CLAIM_TABLES = [
     *("faces", "concepts", "accuracies", "history", "predictions", "masks", "signs", "auc"),
-    *("pairwise", "generalization_claims", "choices", "humans"),
+    *("pairwise", "generalization_claims", "choices", "humans", "detectors"),
 ]
 
 

@@ -26,6 +26,12 @@ MADE_BY = {
     "generalization_claims": "05_generalization",
     "choices": "06_humans",
     "humans": "06_humans",
+    "detectors": "07_dissection",
+    "curves": "07_dissection",
+    "trends": "07_dissection",
+    "salience": "08_salience",
+    "detection": "08_salience",
+    "detection_contrasts": "08_salience",
 }
 #: The published pair of pretrainings, the general one first.
 PUBLISHED = ("imagenet", "vggface")

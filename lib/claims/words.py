@@ -82,7 +82,7 @@ class LinkedTable(figures.Table):
 def link_sections(table: pd.DataFrame) -> list[str]:
     """Address of the section that computes each claim, as pages of the book name it."""
     return [
-        f"{row.chapter}.html#{anchor(row.section)}" if row.chapter else ""
+        f"{row.chapter}.html#{anchor(row.section)}" if row.section else ""
         for row in table.itertuples()
     ]
 
@@ -107,7 +107,7 @@ def show_claims(table: pd.DataFrame) -> LinkedTable:
             "this run": table["words"].where(table["words"] != "", table["why"]),
             "verdict": table["verdict"],
             "computed in": [
-                f"{row.chapter[:2]}, {row.section}" if row.chapter else ""
+                f"{row.chapter[:2]}, {row.section}" if row.section else row.chapter[:2]
                 for row in table.itertuples()
             ],
         }
