@@ -260,6 +260,35 @@ rule humans:
         RUN_NOTEBOOK + f" --pages {OUT}/pages/experiment"
 
 
+rule dissection:
+    input:
+        notebook("07_dissection"),
+        f"{OUT}/faces.csv",
+        f"{OUT}/faces.csv.provenance.json",
+        f"{OUT}/readouts.nc",
+    output:
+        [table(name) for name in ("units", "detectors", "chance", "ellipses", "biased", "carriers")],
+        overlaps=update(f"{OUT}/dissection.nc"),
+        notebook=update(f"{OUT}/notebooks/07_dissection.ipynb"),
+    log:
+        notebook=f"{OUT}/logs/07_dissection.ipynb",
+    params:
+        stem="07_dissection",
+        settings=settings("07_dissection"),
+        packages=packages("07_dissection"),
+        weights=weights(SETTINGS["02_finetuning"]),
+        # networks and landmarks of the reader's
+        files=[
+            dependencies.state_of(os.path.expanduser(name))
+            for name in (*SETTINGS["07_dissection"].networks, SETTINGS["07_dissection"].ellipses)
+            if name
+        ],
+        dictionary=dependencies.state_of(SETTINGS["07_dissection"].dictionary),
+    threads: workflow.cores
+    shell:
+        RUN_NOTEBOOK
+
+
 rule claims:
     input:
         notebook("09_claims"),
@@ -285,30 +314,28 @@ rule claims:
         RUN_NOTEBOOK
 
 
-rule dissection:
+rule salience:
     input:
-        notebook("07_dissection"),
+        notebook("08_salience"),
         f"{OUT}/faces.csv",
         f"{OUT}/faces.csv.provenance.json",
         f"{OUT}/readouts.nc",
+        f"{OUT}/relevance.nc",
+        f"{OUT}/scores.nc",
+        f"{OUT}/auc.csv",
     output:
-        [table(name) for name in ("units", "detectors", "chance", "ellipses", "biased", "carriers")],
-        overlaps=update(f"{OUT}/dissection.nc"),
-        notebook=update(f"{OUT}/notebooks/07_dissection.ipynb"),
+        [table(name) for name in ("salience", "salience_methods", "salience_contrasts")],
+        [table(name) for name in ("salience_correlations", "salience_prediction")],
+        table("salience_known"),
+        measures=update(f"{OUT}/salience.nc"),
+        notebook=update(f"{OUT}/notebooks/08_salience.ipynb"),
     log:
-        notebook=f"{OUT}/logs/07_dissection.ipynb",
+        notebook=f"{OUT}/logs/08_salience.ipynb",
     params:
-        stem="07_dissection",
-        settings=settings("07_dissection"),
-        packages=packages("07_dissection"),
+        stem="08_salience",
+        settings=settings("08_salience"),
+        packages=packages("08_salience"),
         weights=weights(SETTINGS["02_finetuning"]),
-        # networks and landmarks of the reader's
-        files=[
-            dependencies.state_of(os.path.expanduser(name))
-            for name in (*SETTINGS["07_dissection"].networks, SETTINGS["07_dissection"].ellipses)
-            if name
-        ],
-        dictionary=dependencies.state_of(SETTINGS["07_dissection"].dictionary),
     threads: workflow.cores
     shell:
         RUN_NOTEBOOK
@@ -354,8 +381,9 @@ rule all:
         rules.masking.output,
         rules.generalization.output,
         rules.humans.output,
-        rules.claims.output,
+        rules.salience.output,
         rules.dissection.output,
+        rules.claims.output,
         rules.multiverse.output,
 
 

@@ -239,6 +239,43 @@ class Generalization(Chapter):
     seed: Seed = 0
 
 
+def _shares(values: list[float]) -> list[float]:
+    if not all(0 <= value <= 1 for value in values):
+        raise ValueError("must hold shares of pixels, 0 to 1")
+    return _distinct(values)
+
+
+Transform = Literal[
+    *("flip left-right", "flip up-down", "rotate +90", "rotate -90"),
+    *("shift up", "shift down", "shift left", "shift right"),
+    *("shift up left", "shift up right", "shift down left", "shift down right"),
+]
+
+
+class Salience(Chapter):
+    """Settings of ``08_salience``."""
+
+    method: Method = "grad_cam"
+    faces: int = Field(40, ge=0, description="frontal faces, drawn at random; 0 for all")
+    methods: Annotated[list[Method], AfterValidator(_distinct)] = Field(
+        ["a_flat", "b", "gradient_x_input"], description="further methods; may be empty"
+    )
+    method_faces: int = Field(4, ge=1, description="faces for these")
+    method_initialisations: int = Field(2, ge=1, le=50, description="readouts for these")
+    amounts: Annotated[list[float], AfterValidator(_shares)] = Field(
+        [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0], min_length=1, description="salt and pepper"
+    )
+    transforms: Annotated[list[Transform], AfterValidator(_distinct)] = Field(
+        [*typing.get_args(Transform)], min_length=1, description="of S_geo"
+    )
+    other_faces: int = Field(6, ge=2, le=1000, description="people an image is set against")
+    report_faces: int = Field(4, ge=1, le=1000, description="faces of the one-page report")
+    precision: Literal["auto", "float32", "mixed"] = "auto"
+    draws: int = Field(1000, ge=1, le=100_000, description="bootstrap samples of faces")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of intervals, probability")
+    seed: Seed = 0
+
+
 class Multiverse(Chapter):
     """Settings of ``10_multiverse``."""
 
@@ -328,6 +365,7 @@ CHAPTERS: dict[str, type[Chapter]] = {
     "05_generalization": Generalization,
     "06_humans": Humans,
     "07_dissection": Dissection,
+    "08_salience": Salience,
     "09_claims": Claims,
     "10_multiverse": Multiverse,
 }

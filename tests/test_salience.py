@@ -271,7 +271,7 @@ class Planted:
         self.rules, self.predict = list(rules.values()), predict
         self.names = list(rules)
         self.readouts = [Readout(n, np.zeros((1, 2)), np.zeros(2)) for n in self.names]
-        self.method = "planted"
+        self.method = self.settings = "planted"
         self.calls = 0
         self.trunk = Trunk("planted", tf.keras.Sequential([tf.keras.Input((1,))]))
 
@@ -504,10 +504,13 @@ def test_summary_means_and_intervals(measured):
     assert ends[0] <= row["low"] <= row["value"] <= row["high"] <= ends[1]
     noise = np.mean([_values(data, "S_noise", f"{a:g}") for a in AMOUNTS[1:]], axis=0)
     assert table.loc[("gender-0", "S_noise", "all"), "value"] == pytest.approx(noise[0].mean())
-    assert table.loc[("gender", "S_stability", ""), "images"] == 3
-    # A Grad-CAM that is zero everywhere has no place of salience and leaves that mean alone.
-    others = table[table.index.get_level_values("measure") != "spatial_entropy"]
-    assert (others["images"] == 3).all()
+    # A Grad-CAM that is zero everywhere has no place of salience: its likeness is not known.
+    empty = dict(zip(data["model"].to_numpy(), _values(data, "constant", ""), strict=True))
+    both = (empty["gender-0"] == 0) & (empty["gender-1"] == 0)
+    assert table.loc[("gender", "S_stability", ""), "images"] == both.sum() > 0
+    for name, rows in empty.items():
+        assert table.loc[(name, "S_geo", "all"), "images"] == (rows == 0).sum()
+        assert table.loc[(name, "S_entropy", ""), "images"] == 3
 
 
 def test_bootstrap_interval_covers_the_mean():
@@ -535,12 +538,20 @@ def test_bootstrap_interval_covers_the_mean():
 def test_the_report_is_a_table_and_a_page(network, rng):
     trunk, readouts = network
     images = rng.integers(0, 256, (2, SIZE, SIZE)).astype(np.uint8)
-    table, figure = salience_report(
-        trunk, readouts[:2], images, [np.array([0, 1])] * 2, progress=False
-    )
+    options = {"amounts": (0.1, 0.3), "progress": False, "draws": 50}
+    labels = [np.array([0, 1])] * 2
+    table, figure = salience_report((trunk, readouts[:2]), images, labels=labels, **options)
     assert set(table["model"]) == {"gender-0", "gender-1"}
-    shown = [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes if ax.get_visible()]
-    assert "S_geo" in shown and "S_entropy" in shown
+    shown = [ax.get_title(loc="left") for part in figure.subfigs for ax in part.axes]
+    assert {"measures", "S_noise (SSIM)", "S_geo (SSIM)"} <= set(shown)
+    # a classifier as Keras has it: the same numbers
+    dense = tf.keras.layers.Dense(2, activation="softmax")
+    model = tf.keras.Sequential([trunk.model, tf.keras.layers.Flatten(), dense])
+    dense.set_weights([readouts[0].kernel, readouts[0].bias])
+    alone, _ = salience_report(model, images, **options)
+    assert "accuracy" not in set(alone["measure"]), "nobody said what the answers should be"
+    both = table[(table["model"] == "gender-0") & (table["measure"] != "accuracy")]
+    np.testing.assert_allclose(alone["value"], both["value"], atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -552,6 +563,11 @@ def test_the_report_is_a_table_and_a_page(network, rng):
         ({"amounts": (0.5, 1.2)}, "0 to 1"),
         ({"unrelated": {"objects": np.zeros((3, 8, 8, 3))}}, "'objects'"),
         ({"groups": {"nobody": "a"}}, "no network 'nobody'"),
+        ({"images": [np.zeros((8, 8)), np.zeros((8, 8, 3))]}, "grey and colour images are mixed"),
+        ({"images": [np.zeros((8, 8)), np.zeros((9, 9))]}, "sizes differ"),
+        ({"unrelated": {"a": [np.zeros((8, 8)), np.zeros((8, 8, 3))]}}, "grey and colour"),
+        ({"amounts": (np.nan,)}, "0 to 1"),
+        ({"transforms": ["shift upp"]}, "did you mean 'shift up'"),
     ],
 )
 def test_bad_input_is_refused_before_anything_runs(change, match):
@@ -566,3 +582,70 @@ def test_bad_input_is_refused_before_anything_runs(change, match):
 def test_no_readouts_is_refused(network):
     with pytest.raises(InputError, match="no readouts"):
         Explainer(network[0], [])
+
+
+# ------------------------------------------------------------------- maps without a salient place
+
+
+def test_a_constant_map_is_counted_and_compared_with_nothing(rng):
+    """It would equal any other constant map, and so count as perfectly stable."""
+    images = _faces(rng)
+    networks = Planted(
+        {
+            "a-0": lambda i: np.zeros((64, 64)),
+            "a-1": lambda i: np.zeros((64, 64)),
+            "b-0": lambda i: i,
+            "b-1": lambda i: i,
+            "b-2": lambda i: np.full((64, 64), 3.0),
+        }
+    )
+    groups = {name: name[0] for name in networks.names}
+    other = {"noise": rng.random((2, 64, 64)) * 255}
+    data = compute_salience(networks, images, groups=groups, unrelated=other, progress=False)
+    empty = np.array([1, 1, 0, 0, 1])
+    np.testing.assert_array_equal(_values(data, "constant", ""), np.repeat(empty, 3).reshape(5, 3))
+    assert (_values(data, "S_entropy", "")[empty == 1] == 0).all()
+    likeness = np.isin(data["measure"], ["S_noise", "S_geo", "S_unrelated", "S_resilience"])
+    values = data["value"].to_numpy()[:, likeness]
+    assert np.isnan(values[empty == 1]).all() and np.isfinite(values[empty == 0]).all()
+    assert np.isnan(data["stability"].sel(group="a")).all()
+    np.testing.assert_allclose(data["stability"].sel(group="b"), 1)
+    table = summarise_salience(data, draws=20).set_index(["model", "measure", "condition"])
+    assert table.loc[("a-0", "S_geo", "all"), "images"] == 0
+    assert np.isnan(table.loc[("a-0", "S_geo", "all"), "value"])
+
+
+def test_an_image_is_never_its_own_unrelated_one(rng):
+    images = _faces(rng, 2)
+    networks = Planted({"n": lambda i: i})
+    data = compute_salience(networks, images, unrelated={"faces": images}, progress=False)
+    assert (_values(data, "S_unrelated", "faces") < 0.99).all()
+    alone = compute_salience(networks, images[:1], unrelated={"f": images[:1]}, progress=False)
+    assert np.isnan(_values(alone, "S_unrelated", "f")).all()
+
+
+def test_some_transforms_are_measured_alone(rng):
+    images = _faces(rng, 1)
+    networks = Planted({"n": lambda i: i})
+    wanted = ["rotate -90", "flip up-down"]
+    data = compute_salience(networks, images, transforms=wanted, amounts=[0.1], progress=False)
+    conditions = data["condition"].to_numpy()[data["measure"].to_numpy() == "S_geo"]
+    assert conditions.tolist() == ["flip up-down", "rotate -90"]
+    assert networks.calls == 1 + 1 + 2
+    every = compute_salience(networks, images, progress=False)
+    for name in wanted:
+        np.testing.assert_array_equal(_values(data, "S_geo", name), _values(every, "S_geo", name))
+
+
+def test_more_networks_than_go_backward_together(network, rng):
+    """Twelve: the engine takes ten at a time, and no map may be lost or mixed up."""
+    trunk, readouts = network
+    many = [Readout(f"n-{k}", r.kernel * (1 + k), r.bias) for k, r in enumerate([*readouts] * 4)]
+    images = rng.integers(0, 256, (2, SIZE, SIZE)).astype(np.uint8)
+    together = Explainer(trunk, many, "a_flat", precision="float32").explain(images)
+    assert together.maps.shape[:2] == (2, 12)
+    for k in (0, 9, 10, 11):
+        alone = Explainer(trunk, [many[k]], "a_flat", precision="float32").explain(images)
+        np.testing.assert_array_equal(alone.predicted[:, 0], together.predicted[:, k])
+        scale = np.abs(alone.maps).max()
+        np.testing.assert_allclose(alone.maps[:, 0], together.maps[:, k], atol=1e-5 * scale)

@@ -10,6 +10,12 @@ import numpy as np
 from lib.errors import InputError
 from lib.network import Readout
 from lib.relevance import make_engine
+from lib.relevance.compute import SEEDS, choose_precision
+from lib.relevance.engine import SharedTrunk
+from lib.relevance.gradients import GradCam, IntegratedGradients
+
+#: Images that go through Grad-CAM at a time: it keeps no more of them than one layer.
+GRAD_CAM_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,11 @@ class Explainer:
             raise InputError(f"There are no readouts on trunk {trunk.name!r} to explain.")
         self.method = getattr(method, "name", method)
         self.names = [readout.name for readout in self.readouts]
-        self._together = make_engine(trunk, self.readouts, method, **settings)
+        precision = choose_precision(settings.get("precision", "auto"))
+        #: Everything that decides the maps, beside the images and the weights.
+        self.settings = repr((method, precision, sorted((settings | {"precision": ""}).items())))
         # One readout with the classes of all: any network's map for one image costs one map, where
-        # the engine above would compute those of all networks.
+        # an engine of all readouts would compute those of all networks.
         classes = [readout.classes for readout in self.readouts]
         self._first = np.concatenate([[0], np.cumsum(classes)[:-1]]).astype(int)
         joined = Readout(
@@ -64,6 +72,10 @@ class Explainer:
         )
         self._joined = make_engine(trunk, [joined], method, **settings)
         self._classes = classes
+        # What goes backward is one row per target, whose readout does not matter to these engines.
+        shares = isinstance(self._joined, SharedTrunk | IntegratedGradients)
+        self._together = None if shares else make_engine(trunk, self.readouts, method, **settings)
+        self._seeds = min(SEEDS, settings.get("seeds", SEEDS))
 
     def explain(self, images: np.ndarray, batch: int | None = None) -> Explanation:
         """Maps of all networks for all images.
@@ -75,11 +87,13 @@ class Explainer:
         batch : int, optional
             Images at a time.
         """
-        batch = batch or max(1, 10 // len(self.readouts))
+        if batch is None:
+            quick = isinstance(self._joined, GradCam)
+            batch = GRAD_CAM_BATCH if quick else max(1, self._seeds // len(self.readouts))
         parts = [self._explain(images[rows]) for rows in _blocks(len(images), batch)]
         return _join(parts)
 
-    def explain_one(self, images: np.ndarray, model: np.ndarray, batch: int = 10) -> Explanation:
+    def explain_one(self, images: np.ndarray, model: np.ndarray, batch: int = SEEDS) -> Explanation:
         """One network's map for each image.
 
         Parameters
@@ -109,12 +123,26 @@ class Explainer:
         return _join(parts)
 
     def _explain(self, images: np.ndarray) -> Explanation:
-        def choose(logits):
-            first = np.stack([values.argmax(1) for values in logits], axis=1)
-            return first, np.full(first.shape, -1)
+        if self._together is not None:
 
-        maps, (first, _) = self._run(self._together, images, choose)
-        return Explanation(maps, first)
+            def choose(logits):
+                first = np.stack([values.argmax(1) for values in logits], axis=1)
+                return first, np.full(first.shape, -1)
+
+            maps, (first, _) = self._run(self._together, images, choose)
+            return Explanation(maps, first)
+        parts = []
+        for some in _blocks(len(self.readouts), self._seeds):
+
+            def choose(logits, some=some):
+                pieces = np.split(logits[0], self._first[1:], axis=1)
+                found = [values.argmax(1) for values in pieces]
+                first = np.stack(found, axis=1)[:, some] + self._first[some]
+                return first, np.full(first.shape, -1)
+
+            maps, (first, _) = self._run(self._joined, images, choose)
+            parts.append((maps, first - self._first[some]))
+        return Explanation(*(np.concatenate(kind, axis=1) for kind in zip(*parts, strict=True)))
 
     def _run(self, engine, images: np.ndarray, choose):
         prepared = self.trunk.prepare(np.asarray(images))

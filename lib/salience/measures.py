@@ -63,8 +63,8 @@ def compute_entropy(maps: np.ndarray) -> np.ndarray:
     if cells < 2:
         raise InputError("A map of one cell has no entropy; give a larger one.")
     flat = values.reshape(-1, cells)
-    counts = np.zeros((len(flat), BINS))
-    np.add.at(counts, (np.arange(len(flat))[:, None], flat), 1)
+    bins = (flat + BINS * np.arange(len(flat))[:, None]).ravel()
+    counts = np.bincount(bins, minlength=BINS * len(flat)).reshape(-1, BINS)
     return (_entropy(counts / cells) / np.log2(cells)).reshape(values.shape[:-2])
 
 

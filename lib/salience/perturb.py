@@ -6,7 +6,8 @@ given for images of 224 pixels and scale with the image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -123,6 +124,23 @@ TRANSFORMS = (
         )
     ),
 )
+
+
+def choose_transforms(names: Sequence[str] | None = None) -> tuple[Transform, ...]:
+    """Transforms by name, in the order of `TRANSFORMS`; all of them without names.
+
+    Raises
+    ------
+    InputError
+        An unknown name.
+    """
+    known = [transform.name for transform in TRANSFORMS]
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f" - did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"There is no transform {unknown[0]!r}{hint}; known: {', '.join(known)}.")
+    return tuple(t for t in TRANSFORMS if names is None or t.name in names)
 
 
 def blur_sigma(level: np.ndarray | float, size: int) -> np.ndarray | float:

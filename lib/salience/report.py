@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from lib.errors import InputError
+from lib.network import Readout, split_classifier
 from lib.progress import track
 from lib.salience import perturb
 from lib.salience.explain import Explainer
@@ -24,6 +25,7 @@ from lib.salience.measures import (
 )
 from lib.salience.similarity import Moments, compute_ssim
 from lib.store import atomic_path
+from lib.vgg import Trunk
 
 GUIDES = ("background", "object")
 #: Measure -> what a larger value means, for tables.
@@ -36,20 +38,48 @@ MEASURES = {
     "S_stability": "independent runs more alike",
     "S_resilience": "map more alike under guided blur",
     "accuracy": "more answers right under guided blur",
+    "constant": "more maps without any salience",
 }
+#: Modules whose code decides the numbers, beside the engines of `lib.relevance`.
+DECIDE = ("explain.py", "measures.py", "perturb.py", "report.py", "similarity.py")
 
 
-def _columns(amounts: Sequence[float], unrelated: Mapping) -> list[tuple[str, str]]:
+def _columns(
+    amounts: Sequence[float],
+    unrelated: Mapping,
+    transforms: Sequence[perturb.Transform],
+    labelled: bool,
+) -> list[tuple[str, str]]:
     """(measure, condition) of every number that one map yields."""
     return [
         ("S_entropy", ""),
         ("spatial_entropy", ""),
+        ("constant", ""),
         *(("S_noise", f"{amount:g}") for amount in amounts),
         *(("S_unrelated", name) for name in unrelated),
-        *(("S_geo", transform.name) for transform in perturb.TRANSFORMS),
+        *(("S_geo", transform.name) for transform in transforms),
         *(("S_resilience", guide) for guide in GUIDES),
-        *(("accuracy", guide) for guide in ("none", *GUIDES)),
+        *(("accuracy", guide) for guide in ("none", *GUIDES) if labelled),
     ]
+
+
+def as_images(images) -> np.ndarray:
+    """Images as one array.
+
+    Raises
+    ------
+    InputError
+        Some are grey and some in colour, or their sizes differ.
+    """
+    shapes = list(dict.fromkeys(np.shape(image) for image in images))
+    if len(shapes) > 1:
+        one, other = shapes[:2]
+        wrong = "grey and colour images are mixed" if len(one) != len(other) else "sizes differ"
+        raise InputError(
+            f"The images cannot be measured together: {wrong} (shapes {one} and {other}); bring "
+            "all to one size, and to grey or to colour."
+        )
+    return np.asarray(images)
 
 
 def _check(images, labels, explainer, amounts, unrelated) -> None:
@@ -62,7 +92,9 @@ def _check(images, labels, explainer, amounts, unrelated) -> None:
             f"Images are {images.shape[2]} x {images.shape[1]} pixels; the rotations of S_geo need "
             "square ones."
         )
-    if len(labels) != len(explainer.readouts) or any(len(row) != len(images) for row in labels):
+    if labels is not None and (
+        len(labels) != len(explainer.readouts) or any(len(row) != len(images) for row in labels)
+    ):
         raise InputError(
             f"Give the true class of each of the {len(images)} images for each of the "
             f"{len(explainer.readouts)} networks."
@@ -78,11 +110,19 @@ def _check(images, labels, explainer, amounts, unrelated) -> None:
             )
 
 
-def _measure_image(explainer, image, truth, moments, explanation, amounts, unrelated, rng):
+def _measure_image(explainer, image, truth, moments, explanation, plan, unrelated, rng):
     """All numbers of one image: (models, columns)."""
+    amounts, transforms = plan
     models, size = len(explainer.readouts), image.shape[0]
     clean, maps = moments, explanation.maps[0]
-    values = [compute_entropy(maps), compute_spatial_entropy(maps)]
+    # A map that is the same everywhere has no place to be kept or lost: its likeness to others
+    # is not known, and another constant map would be equal to it.
+    empty = np.ptp(clean.maps, axis=(-2, -1)) == 0
+
+    def alike(one: Moments | np.ndarray, other: np.ndarray, of=slice(None)) -> np.ndarray:
+        return np.where(empty[of], np.nan, compute_ssim(one, other))
+
+    values = [compute_entropy(maps), compute_spatial_entropy(maps), empty]
 
     state = rng.bit_generator.state
     noisy = []
@@ -90,41 +130,49 @@ def _measure_image(explainer, image, truth, moments, explanation, amounts, unrel
         # the same draws for every amount: more noise adds to less
         rng.bit_generator.state = state
         noisy.append(perturb.add_noise(image, amount, rng))
-    turned = [transform.image(image) for transform in perturb.TRANSFORMS]
+    turned = [transform.image(image) for transform in transforms]
     # What was not changed has the same map.
     same = [np.array_equal(picture, image) for picture in noisy]
     changed = [picture for picture, equal in zip(noisy, same, strict=True) if not equal]
-    found = explainer.explain(np.stack([*changed, *turned])).maps
+    pictures = [*changed, *turned]
+    found = explainer.explain(np.stack(pictures)).maps if pictures else []
     of_noisy = iter(found[: len(changed)])
     for equal in same:
-        values.append(np.ones(models) if equal else compute_ssim(clean, scale_maps(next(of_noisy))))
-    for others in unrelated.values():
-        # every image meets another one of the unrelated set
-        values.append(compute_ssim(clean, others[rng.integers(len(others))]))
-    for transform, turned_maps in zip(perturb.TRANSFORMS, found[len(changed) :], strict=True):
+        values.append(alike(clean, clean if equal else scale_maps(next(of_noisy))))
+    for pictures, others in unrelated.values():
+        # every image meets another one of the unrelated set, never itself
+        known = [k for k, other in enumerate(pictures) if not np.array_equal(other, image)]
+        values.append(
+            alike(clean, others[known[rng.integers(len(known))]])
+            if known
+            else np.full(models, np.nan)
+        )
+    for transform, turned_maps in zip(transforms, found[len(changed) :], strict=True):
         back = transform.back(scale_maps(turned_maps), size)
-        values.append(compute_ssim(clean, scale_maps(back)))
+        values.append(alike(clean, scale_maps(back)))
 
     levels = perturb.guide_levels(np.abs(maps), size)
     levels = np.concatenate([levels, perturb.LEVELS - 1 - levels])
     blurred = perturb.blur_guided(image, levels)
     who = np.tile(np.arange(models), len(GUIDES))
     after = explainer.explain_one(blurred, who)
-    similar = compute_ssim(clean[who], scale_maps(after.maps[:, 0]))
-    right = after.predicted[:, 0] == truth[who]
+    similar = alike(clean[who], scale_maps(after.maps[:, 0]), who)
     values += [similar[:models], similar[models:]]
-    values += [explanation.predicted[0] == truth, right[:models], right[models:]]
+    if truth is not None:
+        right = after.predicted[:, 0] == truth[who]
+        values += [explanation.predicted[0] == truth, right[:models], right[models:]]
     return np.stack(values, axis=1).astype(float)
 
 
 def compute_salience(
     explainer: Explainer,
     images: np.ndarray,
-    labels: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray] | None = None,
     *,
     groups: Mapping[str, str] | None = None,
     unrelated: Mapping[str, np.ndarray] | None = None,
     amounts: Sequence[float] = perturb.AMOUNTS,
+    transforms: Sequence[str] | None = None,
     seed: int = 0,
     folder: Path | None = None,
     progress: bool = True,
@@ -140,15 +188,17 @@ def compute_salience(
     explainer : Explainer
     images : ndarray, (n, y, x) or (n, y, x, 3)
         Square, 0..255.
-    labels : sequence of ndarray (n,), int
-        True class of every image, per network.
+    labels : sequence of ndarray (n,), int, optional
+        True class of every image, per network; without them no accuracy is measured.
     groups : mapping of name -> str, optional
         Networks of one group are independent runs of one training (S_stability). Default: none.
     unrelated : mapping of name -> ndarray (m, ...), optional
         Images of something else (objects, textures), of the same size: S_unrelated compares the map
-        of each image with that of one of these.
+        of each image with that of one of these, never of itself.
     amounts : sequence of float
         Salt and pepper, shares of pixels.
+    transforms : sequence of str, optional
+        Names of `perturb.TRANSFORMS`; by default all twelve.
     seed : int
     folder : Path, optional
         Results are kept there image by image, under a digest of everything they depend on; a run
@@ -159,22 +209,27 @@ def compute_salience(
     -------
     Dataset
         ``value`` (model, column, image) with coordinates ``measure`` and ``condition`` of every
-        column; ``stability`` (group, image), empty without groups of two or more runs.
+        column; ``stability`` (group, image), empty without groups of two or more runs. A map that
+        is the same everywhere counts under ``constant``; its similarities are missing.
 
     Raises
     ------
     InputError
-        Images that are not square, labels or unrelated images that do not fit, an amount outside
-        0..1, a name in ``groups`` that is no network's.
+        Images that are not square, mixed grey and colour, labels or unrelated images that do not
+        fit, an amount outside 0..1, an unknown transform, a name in ``groups`` that is no
+        network's.
     """
-    images = np.asarray(images)
-    labels = [np.asarray(row) for row in labels]
-    unrelated = dict(unrelated or {})
+    images = as_images(images)
+    labels = None if labels is None else [np.asarray(row) for row in labels]
+    unrelated = {name: as_images(some) for name, some in (unrelated or {}).items()}
     _check(images, labels, explainer, amounts, unrelated)
+    turns = perturb.choose_transforms(transforms)
     members = _members(explainer.names, groups or {})
-    columns = _columns(amounts, unrelated)
+    columns = _columns(amounts, unrelated, turns, labels is not None)
     shape = (len(explainer.names) * len(columns) + len(members),)
-    store = _Kept(folder, _digest(explainer, images, labels, members, unrelated, amounts, seed))
+    about = [[float(a) for a in amounts], [turn.name for turn in turns], seed]
+    digest = _digest(explainer, images, labels, members, unrelated, about)
+    store = _Kept(folder, digest)
     others = {}
     rows = []
     numbers = range(len(images))
@@ -183,23 +238,23 @@ def compute_salience(
         if row is None:
             if unrelated and not others:
                 others = {
-                    name: scale_maps(explainer.explain(np.asarray(some)).maps)
+                    name: (some, scale_maps(explainer.explain(some).maps))
                     for name, some in unrelated.items()
                 }
             clean = explainer.explain(images[k : k + 1])
             moments = Moments(scale_maps(clean.maps[0]))
-            truth = np.array([row[k] for row in labels])
+            truth = None if labels is None else np.array([of[k] for of in labels])
             values = _measure_image(
                 explainer,
                 images[k],
                 truth,
                 moments,
                 clean,
-                amounts,
+                (amounts, turns),
                 others,
                 np.random.default_rng([seed, k]),
             )
-            stable = [float(compute_stability(moments[rows_])) for rows_ in members.values()]
+            stable = [_stability(moments[runs]) for runs in members.values()]
             row = np.concatenate([values.ravel(), stable])
             store.write(k, row)
         rows.append(row)
@@ -217,7 +272,14 @@ def compute_salience(
             "condition": ("column", [condition for _, condition in columns]),
             "group": list(members),
         },
+        attrs={"digest": digest},
     )
+
+
+def _stability(runs: Moments) -> float:
+    """S_stability over the runs whose map is not constant; NaN with fewer than two."""
+    with_salience = np.flatnonzero(np.ptp(runs.maps, axis=(-2, -1)) > 0)
+    return float(compute_stability(runs[with_salience])) if len(with_salience) > 1 else np.nan
 
 
 def _members(names: Sequence[str], groups: Mapping[str, str]) -> dict[str, np.ndarray]:
@@ -232,24 +294,27 @@ def _members(names: Sequence[str], groups: Mapping[str, str]) -> dict[str, np.nd
     return {name: np.array(rows) for name, rows in found.items() if len(rows) > 1}
 
 
-def _digest(explainer, images, labels, members, unrelated, amounts, seed) -> str:
+def _digest(explainer, images, labels, members, unrelated, about) -> str:
     """Of everything the numbers depend on, so that others' results are never taken for ours."""
     state = hashlib.sha256()
+    for name in DECIDE:
+        state.update(Path(__file__).with_name(name).read_bytes())
     state.update(
         json.dumps(
             [
                 explainer.method,
+                explainer.settings,
                 explainer.names,
                 {name: rows.tolist() for name, rows in members.items()},
-                [float(a) for a in amounts],
-                seed,
+                about,
+                labels is not None,
                 list(unrelated),
                 images.shape,
                 str(images.dtype),
             ]
         ).encode()
     )
-    arrays = [images, *labels, *unrelated.values(), *explainer.trunk.model.get_weights()]
+    arrays = [images, *(labels or []), *unrelated.values(), *explainer.trunk.model.get_weights()]
     arrays += [part for readout in explainer.readouts for part in (readout.kernel, readout.bias)]
     for array in arrays:
         state.update(np.ascontiguousarray(array).tobytes())
@@ -340,40 +405,86 @@ def summarise_salience(
     return pd.DataFrame(rows, columns=names)
 
 
-def plot_salience(axes, table: pd.DataFrame) -> None:
-    """One panel per measure: mean and interval of every network (a table of the summary)."""
-    kept = [name for name in MEASURES if name in set(table["measure"])]
-    for ax, measure in zip(np.ravel(axes), kept, strict=False):
-        part = table[table["measure"] == measure]
-        if (part["condition"] == "all").any():
-            part = part[part["condition"] == "all"]
-        label = part["model"] + part["condition"].map(
-            lambda c: "" if c in ("", "all") else f", {c}"
-        )
-        y = np.arange(len(part))[::-1]
-        spread = [part["value"] - part["low"], part["high"] - part["value"]]
-        ax.errorbar(part["value"], y, xerr=np.abs(spread), fmt="o", color="#222222", capsize=2)
-        ax.set_yticks(y, label)
-        ax.set_xlim(min(0, float(part["low"].min(skipna=True) or 0)), 1.02)
-        ax.set_title(measure)
-        ax.set_xlabel(MEASURES[measure])
-    for ax in np.ravel(axes)[len(kept) :]:
-        ax.set_visible(False)
-
-
-def salience_report(trunk, readouts, images, labels, method="grad_cam", **options):
-    """All measures of some networks as a tidy table and a one-page figure.
+def make_example(
+    explainer: Explainer, image: np.ndarray, amount: float = 0.25, seed: int = 0
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """What the measures do to an image, and the first network's maps.
 
     Parameters
     ----------
-    trunk : lib.vgg.Trunk
-    readouts : sequence of Readout
+    explainer : Explainer
+    image : ndarray, (y, x) or (y, x, 3)
+        Square, 0..255.
+    amount : float
+        Of salt and pepper.
+    seed : int
+
+    Returns
+    -------
+    list of (words, picture, map)
+        Maps in [0, 1], turned back to the place of the image.
+    """
+    size = image.shape[0]
+    turns = {t.name: t for t in perturb.TRANSFORMS}
+    done = [
+        ("as it is", image, None),
+        (
+            f"noise, {100 * amount:g} %",
+            perturb.add_noise(image, amount, np.random.default_rng(seed)),
+            None,
+        ),
+        ("flipped", turns["flip left-right"].image(image), turns["flip left-right"]),
+        ("rotated", turns["rotate +90"].image(image), turns["rotate +90"]),
+    ]
+    maps = scale_maps(explainer.explain(np.stack([picture for _, picture, _ in done])).maps[:, 0])
+    levels = perturb.guide_levels(maps[:1], size)
+    guides = np.concatenate([levels, perturb.LEVELS - 1 - levels])
+    blurred = perturb.blur_guided(image, guides)
+    after = explainer.explain_one(blurred, np.zeros(len(blurred), int))
+    found = [
+        (words, picture, salience if turn is None else turn.back(salience, size))
+        for (words, picture, turn), salience in zip(done, maps, strict=True)
+    ]
+    return found + [
+        (f"{guide} blurred", picture, salience)
+        for guide, picture, salience in zip(
+            GUIDES, blurred, scale_maps(after.maps[:, 0]), strict=True
+        )
+    ]
+
+
+def split_model(model) -> tuple[Trunk, list[Readout]]:
+    """Trunk and readouts of whatever stands for one network or several.
+
+    Parameters
+    ----------
+    model : keras.Model, or pair of a Trunk and a Readout or a sequence of them
+        A Keras classifier takes square BGR images less the ImageNet channel means; pair the parts
+        yourself where yours takes others.
+    """
+    if isinstance(model, tuple) and len(model) == 2 and isinstance(model[0], Trunk):
+        trunk, readouts = model
+        return trunk, [readouts] if isinstance(readouts, Readout) else list(readouts)
+    inner, kernel, bias = split_classifier(model)
+    return Trunk(model.name, inner), [Readout(model.name, kernel, bias)]
+
+
+def salience_report(model, images, method="grad_cam", *, labels=None, precision="auto", **options):
+    """The measures of a network as a tidy table and a one-page figure.
+
+    Parameters
+    ----------
+    model : keras.Model, or (Trunk, Readout or sequence of Readout)
+        See `split_model`.
     images : ndarray, (n, y, x) or (n, y, x, 3)
-    labels : sequence of ndarray (n,), int
-        Per network.
+        Square, 0..255; the first one is shown.
     method : str or Composite
+        Of `lib.relevance`.
+    labels : sequence of ndarray (n,), int, optional
+        Per network; without them no accuracy is measured.
+    precision : {"auto", "float32", "mixed"}
     **options
-        Of `compute_salience`.
+        Of `compute_salience`; ``draws`` and ``level`` of `summarise_salience`.
 
     Returns
     -------
@@ -381,14 +492,15 @@ def salience_report(trunk, readouts, images, labels, method="grad_cam", **option
         Of `summarise_salience`.
     figure : matplotlib.figure.Figure
     """
-    from lib import figures
+    from lib.salience.panels import plot_page
 
-    explainer = Explainer(trunk, readouts, method)
-    table = summarise_salience(compute_salience(explainer, images, labels, **options))
-    kept = [name for name in MEASURES if name in set(table["measure"])]
-    rows = -(-len(kept) // 2)
-    height = 0.8 + 0.25 * table.groupby("measure")["model"].nunique().max()
-    figure, axes = figures.new_figure(2, rows, height=height)
-    plot_salience(axes, table)
-    figure.suptitle(f"Salience of {trunk.name}, {explainer.method}, {len(images)} images")
-    return table, figure
+    trunk, readouts = split_model(model)
+    about = {name: options.pop(name) for name in ("draws", "level") if name in options}
+    explainer = Explainer(trunk, readouts, method, precision=precision)
+    data = compute_salience(explainer, images, labels, **options)
+    table = summarise_salience(data, **about, seed=options.get("seed", 0))
+    shown = sorted(float(a) for a in options.get("amounts", perturb.AMOUNTS) if a > 0)
+    amount = shown[len(shown) // 2] if shown else 0.25
+    example = make_example(explainer, np.asarray(images[0]), amount, options.get("seed", 0))
+    count = f"{len(images)} image{'s' if len(images) > 1 else ''}"
+    return table, plot_page(table, example, f"{trunk.name}, {explainer.method}, {count}")

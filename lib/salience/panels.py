@@ -1,0 +1,340 @@
+"""Panels of the chapter on salience: each draws what it is given and computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lib import figures
+
+#: Task -> marker, beside its line style.
+MARKERS = {"identity": "o", "gender": "s"}
+#: Measure -> title of its panel.
+TITLES = {
+    "S_entropy": "S_entropy",
+    "spatial_entropy": "spatial entropy",
+    "S_noise": "S_noise",
+    "S_unrelated": "S_unrelated\nother faces",
+    "S_geo": "S_geo",
+    "S_stability": "S_stability",
+    "S_resilience background": "S_resilience\nbackground",
+    "S_resilience object": "S_resilience\nobject",
+}
+#: Looks of what is no pretraining: the hues that pretrainings have are left out.
+HUES = ("black", "purple", "orange", "sky", "grey")
+SHAPES = "osD^v"
+
+
+def _whole(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per model and measure: means over conditions where there is one, else each."""
+    averaged = table["measure"].isin(["S_noise", "S_geo"])
+    some = table[~averaged | (table["condition"] == "all")]
+    some = some[~some["measure"].isin(["accuracy", "constant"])]
+    label = (some["measure"] + " " + some["condition"].replace("all", "")).str.strip()
+    return some.assign(label=label)
+
+
+def _bar(ax: Axes, value, low, high, at, vertical=False, **look) -> None:
+    """A mean with its interval."""
+    reach = np.abs([np.atleast_1d(value - low), np.atleast_1d(high - value)])
+    style = {"capsize": 0, "lw": 1.5, "ms": 5, "ls": "none"} | look
+    if vertical:
+        ax.errorbar(at, value, yerr=reach, **style)
+    else:
+        ax.errorbar(value, at, xerr=reach, **style)
+
+
+# ---------------------------------------------------------------------------------------- one page
+
+
+def plot_page(table: pd.DataFrame, example: Sequence[tuple], title: str) -> Figure:
+    """The measures of one network, or a few, on one page.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of `lib.salience.summarise_salience`.
+    example : sequence of (words, picture, map)
+        What was done to a face: the picture (y, x[, 3]) 0..255, and its map in [0, 1] brought back
+        to the place of the face.
+    title : str
+    """
+    models = [m for m in dict.fromkeys(table["model"]) if (table["model"] == m).sum() > 1]
+    models = models or list(dict.fromkeys(table["model"]))
+    looks = {
+        name: {"color": figures.HUES[HUES[k % 5]], "marker": SHAPES[k % 5]}
+        for k, name in enumerate(dict.fromkeys(table["model"]))
+    }
+    fig = plt.figure(figsize=(9, 7.8))
+    fig.get_layout_engine().set(h_pad=0.06, hspace=0.03)
+    top, bottom = fig.subfigures(2, 1, height_ratios=[1, 1.62])
+    fig.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    rows = top.subplots(2, len(example))
+    for column, (words, picture, salience) in enumerate(example):
+        for ax in rows[:, column]:
+            ax.set(xticks=[], yticks=[])
+            ax.grid(False)
+            for spine in ax.spines.values():
+                spine.set(visible=True, color="#C8C8C8", linewidth=0.6)
+        rows[0, column].imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="lanczos")
+        rows[0, column].set_title(words, fontsize=9, fontweight="normal", loc="center")
+        rows[1, column].imshow(salience, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+    rows[0, 0].set_ylabel("what it saw")
+    rows[1, 0].set_ylabel("its map")
+    left, middle, right = bottom.subplots(1, 3, width_ratios=[1.15, 1, 1])
+    _plot_scalars(left, table, looks)
+    _plot_noise(middle, table, models, looks)
+    _plot_turns(right, table, models, looks)
+    if len(looks) > 1:
+        names = [plt.Line2D([], [], ls="none", **look, label=n) for n, look in looks.items()]
+        bottom.legend(handles=names, loc="outside lower center", ncols=4, fontsize=8.5)
+    return fig
+
+
+def _plot_scalars(ax: Axes, table: pd.DataFrame, looks: Mapping) -> None:
+    some = _whole(table)
+    labels = list(dict.fromkeys(some["label"]))
+    models = list(dict.fromkeys(some["model"]))
+    for k, model in enumerate(models):
+        mine = some[some["model"] == model]
+        at = mine["label"].map(labels.index) + (k - (len(models) - 1) / 2) * 0.6 / len(models)
+        _bar(ax, mine["value"], mine["low"], mine["high"], at, **looks[model])
+    ax.set_yticks(range(len(labels)), [_two_lines(label) for label in labels])
+    ax.set(ylim=(len(labels) - 0.5, -0.5), xlim=(min(0, some["low"].min()) - 0.03, 1.04))
+    ax.tick_params(axis="y", length=0, labelsize=8.5)
+    ax.grid(axis="y", visible=False)
+    ax.set_title("measures")
+    ax.set_xlabel("mean and interval over images")
+
+
+def _two_lines(label: str) -> str:
+    first, _, rest = label.partition(" ")
+    return f"{first.replace('spatial_', 'spatial ')}\n{rest}" if rest else first.replace("l_", "l ")
+
+
+def _plot_noise(ax: Axes, table: pd.DataFrame, models: Sequence, looks: Mapping) -> None:
+    some = table[(table["measure"] == "S_noise") & (table["condition"] != "all")]
+    for model in models:
+        mine = some[some["model"] == model]
+        x = 100 * mine["condition"].astype(float)
+        ax.plot(x, mine["value"], ms=4.5, lw=1.3, **looks[model])
+        ax.fill_between(x, mine["low"], mine["high"], color=looks[model]["color"], alpha=0.15, lw=0)
+    ax.set(ylim=(min(0, some["low"].min()) - 0.03, 1.04), xlabel="salt and pepper, % of pixels")
+    ax.set_title("S_noise (SSIM)")
+
+
+def _plot_turns(ax: Axes, table: pd.DataFrame, models: Sequence, looks: Mapping) -> None:
+    some = table[(table["measure"] == "S_geo") & (table["condition"] != "all")]
+    names = list(dict.fromkeys(some["condition"]))
+    for k, model in enumerate(models):
+        mine = some[some["model"] == model]
+        at = mine["condition"].map(names.index) + (k - (len(models) - 1) / 2) * 0.6 / len(models)
+        _bar(ax, mine["value"], mine["low"], mine["high"], at, **looks[model])
+    ax.set_yticks(range(len(names)), names, fontsize=8.5)
+    ax.set(ylim=(len(names) - 0.5, -0.5), xlim=(min(0, some["low"].min()) - 0.03, 1.04))
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", visible=False)
+    ax.set_title("S_geo (SSIM)")
+
+
+# --------------------------------------------------------------------------- the networks of a run
+
+
+def plot_conditions(summary: pd.DataFrame, single: pd.DataFrame) -> Figure:
+    """Every measure by pretraining and task, and each network as a faint dot.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Of `lib.salience.study.summarise_conditions`.
+    single : DataFrame
+        ``pretraining``, ``task``, ``measure`` (as in `TITLES`), ``value``: means of the networks.
+    """
+    table = _whole(summary.assign(model=summary["pretraining"] + summary["task"]))
+    shown = table["label"].str.startswith("S_unrelated")
+    table = pd.concat([table[~shown], _pool_unrelated(table[shown])])
+    names = [name for name in TITLES if name in set(table["label"])]
+    conditions = list(dict.fromkeys(zip(summary["pretraining"], summary["task"], strict=True)))
+    hues = figures.colours_of(summary["pretraining"])
+    columns = 4
+    rows = -(-len(names) // columns)
+    height = 0.8 + 0.28 * len(conditions)
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(9, height * rows + 0.2), sharey=True, squeeze=False
+    )
+    for ax, name in zip(axes.flat, names, strict=False):
+        for y, (pretraining, task) in enumerate(conditions):
+            look = {"marker": MARKERS.get(task, "D"), "color": hues[pretraining]}
+            dots = single[
+                (single["measure"] == name)
+                & (single["pretraining"] == pretraining)
+                & (single["task"] == task)
+            ]
+            ax.plot(dots["value"], np.full(len(dots), y - 0.24), "|", color=look["color"], ms=6)
+            mine = table[
+                (table["label"] == name)
+                & (table["pretraining"] == pretraining)
+                & (table["task"] == task)
+            ]
+            for row in mine.itertuples():
+                filled = look["color"] if task == "identity" else "white"
+                _bar(ax, row.value, row.low, row.high, y, mfc=filled, **look)
+        ax.set_title(TITLES[name], fontsize=9.5)
+        ax.grid(axis="y", visible=False)
+        ax.locator_params(axis="x", nbins=4)
+        ax.margins(x=0.12)
+    for ax in axes[:, 0]:
+        ax.set_yticks(range(len(conditions)), [f"{p}, {t}" for p, t in conditions], fontsize=8.5)
+        ax.set_ylim(len(conditions) - 0.5, -0.6)
+    for ax in axes.flat:
+        ax.tick_params(axis="y", length=0)
+    for ax in axes.flat[len(names) :]:
+        ax.set_visible(False)
+    return fig
+
+
+def _pool_unrelated(table: pd.DataFrame) -> pd.DataFrame:
+    """Panels show other people's faces alone; objects and textures stand in the table."""
+    kept = table[table["condition"] == "other faces"]
+    return kept.assign(label="S_unrelated")
+
+
+def plot_curves(axes: Sequence[Axes], summary: pd.DataFrame) -> None:
+    """Draw S_noise against the amount, and S_geo per transform, by condition."""
+    conditions = list(dict.fromkeys(zip(summary["pretraining"], summary["task"], strict=True)))
+    hues = figures.colours_of(summary["pretraining"])
+    noise = summary[(summary["measure"] == "S_noise") & (summary["condition"] != "all")]
+    turns = summary[(summary["measure"] == "S_geo") & (summary["condition"] != "all")]
+    names = list(dict.fromkeys(turns["condition"]))
+    for k, (pretraining, task) in enumerate(conditions):
+        look = {"color": hues[pretraining], "marker": MARKERS.get(task, "D"), "ms": 4.5}
+        look["mfc"] = look["color"] if task == "identity" else "white"
+        mine = _of(noise, pretraining, task)
+        x = 100 * mine["condition"].astype(float)
+        style = figures.TASK.get(task, ":")
+        axes[0].plot(x, mine["value"], ls=style, lw=1.4, label=f"{pretraining}, {task}", **look)
+        axes[0].fill_between(x, mine["low"], mine["high"], color=look["color"], alpha=0.1, lw=0)
+        mine = _of(turns, pretraining, task)
+        at = mine["condition"].map(names.index) + (k - (len(conditions) - 1) / 2) * 0.17
+        _bar(axes[1], mine["value"], mine["low"], mine["high"], at, **look)
+    axes[0].set(xlabel="salt and pepper, % of pixels", ylabel="SSIM with the undisturbed map")
+    axes[0].set_title("S_noise")
+    axes[1].set_yticks(range(len(names)), names)
+    axes[1].set(ylim=(len(names) - 0.5, -0.5), xlabel="SSIM with the undisturbed map")
+    axes[1].set_title("S_geo")
+    axes[1].tick_params(axis="y", length=0)
+    axes[1].grid(axis="y", visible=False)
+    axes[0].legend(fontsize=8.5)
+
+
+def _of(table: pd.DataFrame, pretraining: str, task: str) -> pd.DataFrame:
+    return table[(table["pretraining"] == pretraining) & (table["task"] == task)]
+
+
+def plot_methods(summaries: Mapping[str, pd.DataFrame]) -> Figure:
+    """Every measure by method, one mark per condition.
+
+    Parameters
+    ----------
+    summaries : mapping
+        Method -> table of `lib.salience.study.summarise_conditions`.
+    """
+    tables = {}
+    for method, summary in summaries.items():
+        table = _whole(summary.assign(model=summary["pretraining"] + summary["task"]))
+        shown = table["label"].str.startswith("S_unrelated")
+        tables[method] = pd.concat([table[~shown], _pool_unrelated(table[shown])])
+    every = pd.concat(tables.values())
+    names = [name for name in TITLES if name in set(every["label"])]
+    conditions = list(dict.fromkeys(zip(every["pretraining"], every["task"], strict=True)))
+    hues = figures.colours_of(every["pretraining"])
+    columns = 4
+    rows = -(-len(names) // columns)
+    height = 0.75 + 0.42 * len(tables)
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(9, height * rows + 0.5), sharey=True, squeeze=False
+    )
+    for ax, name in zip(axes.flat, names, strict=False):
+        for y, table in enumerate(tables.values()):
+            for k, (pretraining, task) in enumerate(conditions):
+                mine = _of(table[table["label"] == name], pretraining, task)
+                at = y + (k - (len(conditions) - 1) / 2) * 0.62 / len(conditions)
+                for row in mine.itertuples():
+                    colour = hues[pretraining]
+                    filled = colour if task == "identity" else "white"
+                    look = {"marker": MARKERS.get(task, "D"), "color": colour, "mfc": filled}
+                    _bar(ax, row.value, row.low, row.high, at, **look | {"ms": 4.2, "lw": 1.2})
+        ax.set_title(TITLES[name], fontsize=9.5)
+        ax.grid(axis="y", visible=False)
+        ax.locator_params(axis="x", nbins=4)
+        ax.margins(x=0.1)
+        ax.tick_params(axis="y", length=0)
+    for ax in axes[:, 0]:
+        ax.set_yticks(range(len(tables)), list(tables), fontsize=8.5)
+        ax.set_ylim(len(tables) - 0.45, -0.55)
+    for ax in axes.flat[len(names) :]:
+        ax.set_visible(False)
+    handles = [
+        plt.Line2D(
+            [],
+            [],
+            ls="none",
+            marker=MARKERS.get(task, "D"),
+            color=hues[pretraining],
+            mfc=hues[pretraining] if task == "identity" else "white",
+            label=f"{pretraining}, {task}",
+        )
+        for pretraining, task in conditions
+    ]
+    fig.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8.5)
+    return fig
+
+
+# -------------------------------------------------------------------------------------- prediction
+
+
+def plot_correlations(ax: Axes, table: pd.DataFrame) -> None:
+    """Draw the matrix of rank correlations between measures (`correlate_within`)."""
+    names = list(dict.fromkeys([*table["first"], *table["second"]]))
+    matrix = np.full((len(names), len(names)), np.nan)
+    for row in table.itertuples():
+        a, b = names.index(row.first), names.index(row.second)
+        matrix[a, b] = matrix[b, a] = row.rho
+    ax.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1)
+    for a in range(len(names)):
+        for b in range(len(names)):
+            if np.isfinite(matrix[a, b]):
+                colour = "white" if abs(matrix[a, b]) > 0.6 else "#222222"
+                text = f"{matrix[a, b]:.2f}".replace("-0.00", "0.00").replace("0.", ".")
+                ax.text(b, a, text, ha="center", va="center", fontsize=8, color=colour)
+    words = [TITLES.get(name, name) for name in names]
+    ax.set_xticks(range(len(names)), words, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(names)), words)
+    ax.tick_params(length=0, labelsize=8.5)
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def plot_prediction(ax: Axes, table: pd.DataFrame) -> None:
+    """Draw rank correlations with the masking area, by measure and kind of map."""
+    names = [name for name in TITLES if name in set(table["measure"])]
+    kinds = list(dict.fromkeys(table["maps"]))
+    for k, kind in enumerate(kinds):
+        mine = table[(table["maps"] == kind) & np.isfinite(table["rho"])]
+        at = mine["measure"].map(names.index) + (k - (len(kinds) - 1) / 2) * 0.6 / len(kinds)
+        look = {"color": figures.HUES[HUES[k % 5]], "marker": SHAPES[k % 5]}
+        _bar(ax, mine["rho"], mine["low"], mine["high"], at, label=kind, **look)
+    ax.axvline(0, color="#555555", lw=1)
+    ax.set_yticks(range(len(names)), [TITLES[name].replace("\n", ", ") for name in names])
+    ax.set(ylim=(len(names) - 0.5, -0.5), xlim=(-1, 1))
+    ax.set_xlabel("rank correlation with the masking area, over faces")
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", visible=False)
+    if len(kinds) > 1:
+        ax.legend(title="maps", fontsize=8.5, loc="center left", bbox_to_anchor=(1, 0.5))
