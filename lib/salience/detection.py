@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,7 @@ SPLITS = ("training", "validation", "test")
 #: Where `DetectionSet.salience` comes from.
 SALIENCE_KINDS = ("simulated", "human", "none")
 #: Components of each generator unless others are given; patches of 8 x 8 pixels have 64.
-COMPONENTS = {"pca": 40, "coarse": 40, "patches": 10}
+COMPONENTS = {"pca": 40, "coarse": 40, "patches": 20}
 #: Yaw of the rendered faces, degrees.
 YAW = (-30.0, 30.0)
 #: Simulated salience of the parts of a face, 0 to 1; of all others 0. People look at eyes and mouth
@@ -342,7 +343,7 @@ def _read(path: Path, settings: dict) -> DetectionSet | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in _ARRAYS}
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         path.unlink()  # damaged: made again
         return None
     return DetectionSet(**arrays, seen=settings["seen"], salience_kind="simulated", about=settings)

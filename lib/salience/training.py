@@ -64,6 +64,8 @@ PUBLISHED = {
     "decay": 0.1,
     "alpha": 0.5,
 }
+#: Layer that brings images into the form that Keras' DenseNet takes; it does not learn.
+ADAPT = "adapt"
 #: Columns of `Detector.history`.
 HISTORY = (
     "loss",
@@ -137,11 +139,6 @@ class DetectorTraining:
     def __post_init__(self):
         if self.network not in NETWORKS:
             raise InputError(f"There is no network {self.network!r}; use {', '.join(NETWORKS)}.")
-        if self.network == "vgg16" and self.trainable_from not in vgg.LAYERS:
-            raise InputError(
-                f"VGG-16 has no convolution {self.trainable_from!r} to train from; it has "
-                f"{', '.join(vgg.LAYERS)}."
-            )
         if self.cam_class not in CAM_CLASSES:
             raise InputError(f"cam_class = {self.cam_class!r}; use {' or '.join(CAM_CLASSES)}.")
         for name in ("runs", "epochs", "batch", "decay_every"):
@@ -310,29 +307,12 @@ def _build_published(network: str, size: int, weight: str) -> tf.keras.Model:
         "densenet121": tf.keras.applications.DenseNet121,
         "resnet50": tf.keras.applications.ResNet50,
     }[network]
+    path = _fetch_published(network) if weight == "imagenet" else None
     image = tf.keras.Input((size, size, 3), name="image")
-    x = image
-    if network == "densenet121":
-        # Keras' DenseNet takes RGB in 0..1, normalised; a 1 x 1 convolution brings it there.
-        adapt = tf.keras.layers.Conv2D(3, 1, name="adapt", trainable=False)
-        x = adapt(image)
-    base = make(include_top=False, weights=None, input_tensor=x)
-    if network == "densenet121":
-        std = 255 * np.array(vgg.TORCHVISION_STD)
-        shift = np.array(MEANS["imagenet"])[::-1] - 255 * np.array(vgg.TORCHVISION_MEAN)
-        adapt.set_weights([np.diag(1 / std)[::-1][None, None], shift / std])
-    if weight == "imagenet":
-        url, md5 = KERAS_WEIGHTS[network]
-        file = url.rpartition("/")[2]
-        kept = Path.home() / ".keras" / "models" / file
-        path = kept if kept.is_file() else weights.CACHE / file
-        try:
-            weights.download(url, path, md5=md5)
-        except InputError as error:
-            raise InputError(
-                f"The ImageNet weights of {network} cannot be had ({str(error).rstrip('.')}), or "
-                "use weights: random, or network: vgg16."
-            ) from None
+    # Keras' ResNet-50 takes what the trunks of this project take.
+    entering = _normalise(image) if network == "densenet121" else image
+    base = make(include_top=False, weights=None, input_tensor=entering)
+    if path is not None:
         plain = make(include_top=False, weights=None, input_shape=(size, size, 3))
         plain.load_weights(path)
         for layer in plain.layers:
@@ -341,11 +321,35 @@ def _build_published(network: str, size: int, weight: str) -> tf.keras.Model:
     return base
 
 
+def _normalise(image: tf.Tensor) -> tf.Tensor:
+    """BGR less its means as normalised RGB, which DenseNet takes, by a 1 x 1 convolution."""
+    std = 255 * np.array(vgg.TORCHVISION_STD)
+    shift = np.array(MEANS["imagenet"])[::-1] - 255 * np.array(vgg.TORCHVISION_MEAN)
+    layer = tf.keras.layers.Conv2D(3, 1, name=ADAPT, trainable=False)
+    normalised = layer(image)
+    layer.set_weights([np.diag(1 / std)[::-1][None, None], shift / std])
+    return normalised
+
+
+def _fetch_published(network: str) -> Path:
+    """File of a network's ImageNet weights, as Keras distributes them."""
+    url, md5 = KERAS_WEIGHTS[network]
+    file = url.rpartition("/")[2]
+    kept = Path.home() / ".keras" / "models" / file
+    try:
+        return weights.download(url, kept if kept.is_file() else weights.CACHE / file, md5=md5)
+    except InputError as error:
+        raise InputError(
+            f"The ImageNet weights of {network} cannot be had ({str(error).rstrip('.')}); or use "
+            "weights: random, or network: vgg16."
+        ) from None
+
+
 def _draw_weights(model: tf.keras.Model, seed: int) -> None:
     """Random kernels (He et al. 2015, ICCV, eq. 10) from one seed; biases and the rest as new."""
     rng = np.random.default_rng([seed, 41])
     for layer in model.layers:
-        if isinstance(layer, tf.keras.layers.Conv2D) and layer.name != "adapt":
+        if isinstance(layer, tf.keras.layers.Conv2D) and layer.name != ADAPT:
             kernel, *rest = layer.get_weights()
             spread = np.sqrt(2 / np.prod(kernel.shape[:-1]))
             layer.set_weights([rng.normal(0, spread, kernel.shape), *map(np.zeros_like, rest)])
@@ -360,44 +364,45 @@ class _Network:
         Prepared image -> what enters the part that learns; None where all learns.
     tapped : keras.Model
         That, or the prepared image -> last feature maps and logits.
-    model : keras.Model
-        Prepared image -> logits.
+    dense : keras.layers.Dense
+        The last layer of ``tapped``.
     """
 
     def __init__(self, base: tf.keras.Model, first: str | None):
         kinds = tf.keras.layers
-        names = [layer.name for layer in base.layers]
-        start = 1 if first is None else names.index(first)
-        pooling = kinds.GlobalAveragePooling2D(name="mean")
+        start = 1 if first is None else [layer.name for layer in base.layers].index(first)
+        self.base, self.start = base, start
         self.dense = kinds.Dense(len(CLASSES), name="logits")
         if start == 1:
             self.frozen = None
             copy = tf.keras.models.clone_model(base)
             copy.set_weights(base.get_weights())
             for layer in copy.layers:
-                layer.trainable = layer.name != "adapt"
-            logits = self.dense(pooling(copy.output))
-            self.tapped = tf.keras.Model(copy.input, [copy.output, logits])
-            self.model = tf.keras.Model(copy.input, logits)
-            return
-        self.frozen = tf.keras.Model(base.input, base.layers[start - 1].output)
-        learning = []
-        for layer in base.layers[start:]:
-            copy = type(layer).from_config(layer.get_config())
-            copy.build(layer.input_shape)
-            copy.set_weights(layer.get_weights())
-            copy.trainable = True
-            learning.append(copy)
-        given = tf.keras.Input(self.frozen.output_shape[1:])
-        features = given
-        for layer in learning:
-            features = layer(features)
-        self.tapped = tf.keras.Model(given, [features, self.dense(pooling(features))])
-        # Layer by layer, so that it reads as one plain chain.
+                layer.trainable = layer.name != ADAPT
+            given, features = copy.input, copy.output
+        else:
+            self.frozen = tf.keras.Model(base.input, base.layers[start - 1].output)
+            given = tf.keras.Input(self.frozen.output_shape[1:])
+            features = given
+            for layer in base.layers[start:]:
+                copy = type(layer).from_config(layer.get_config())
+                features = copy(features)
+                copy.set_weights(layer.get_weights())
+                copy.trainable = True
+        logits = self.dense(kinds.GlobalAveragePooling2D(name="mean")(features))
+        self.tapped = tf.keras.Model(given, [features, logits])
+
+    def complete(self) -> tf.keras.Model:
+        """Prepared image -> logits, with the weights as they are now."""
+        if self.frozen is None:
+            return tf.keras.Model(self.tapped.input, self.tapped.outputs[1])
+        # New layers, one after another: a layer that is part of two chains has no one output.
         x = self.frozen.output
-        for layer in [*learning, pooling, self.dense]:
-            x = layer(x)
-        self.model = tf.keras.Model(base.input, x)
+        for layer in self.tapped.layers[1:]:
+            copy = type(layer).from_config(layer.get_config())
+            x = copy(x)
+            copy.set_weights(layer.get_weights())
+        return tf.keras.Model(self.frozen.input, x)
 
 
 # --------------------------------------------------------------------------------------- detectors
@@ -459,6 +464,7 @@ def train_detectors(
     training: DetectorTraining | None = None,
     *,
     losses: Sequence[str] = LOSSES,
+    base: tf.keras.Model | None = None,
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> list[Detector]:
@@ -473,6 +479,10 @@ def train_detectors(
     training : DetectorTraining, optional
     losses : sequence of str
         Of :data:`LOSSES`.
+    base : keras.Model, optional
+        In place of the network and weights of the settings: any plain chain of layers from
+        (n, size, size, 3), BGR with the means subtracted, to feature maps (n, h, w, channels), one
+        of whose layers is ``trainable_from``.
     folder : path, optional
         Every finished training is kept there, under a digest of all that it depends on: what was
         stopped goes on with the next one.
@@ -494,8 +504,10 @@ def train_detectors(
     if wrong or not losses:
         raise InputError(f"Losses {list(losses)} are refused; use some of {', '.join(LOSSES)}.")
     _check_data(data, losses, training)
-    size = data.images.shape[1]
-    base = build_base(training.network, size, training.weights, training.seed)
+    if base is None:
+        size = data.images.shape[1]
+        base = build_base(training.network, size, training.weights, training.seed)
+    _check_base(base, data, training)
     session = _Session(base, training)
     about = _digest(data, training, base)
     wanted = [(loss, run) for loss in dict.fromkeys(losses) for run in range(training.runs)]
@@ -534,6 +546,21 @@ def _check_data(data: DetectionSet, losses: Sequence[str], training: DetectorTra
                 f"{blind} of {len(rows)} images for {part} have no map of human salience, which "
                 "CYBORG needs; give the maps, or train by cross_entropy alone."
             )
+
+
+def _check_base(base: tf.keras.Model, data: DetectionSet, training: DetectorTraining) -> None:
+    """Refuse a network of the reader's that does not fit."""
+    side = data.images.shape[1]
+    names = [layer.name for layer in base.layers[1:]]
+    if base.input_shape[1:] != (side, side, 3) or len(base.output_shape) != 4:
+        raise InputError(
+            f"The network goes from {base.input_shape} to {base.output_shape}; for these images it "
+            f"must go from (n, {side}, {side}, 3) to feature maps (n, h, w, channels)."
+        )
+    if training.first is not None and training.first not in names:
+        raise InputError(
+            f"The network has no layer {training.first!r} to train from; it has {', '.join(names)}."
+        )
 
 
 def _digest(data: DetectionSet, training: DetectorTraining, base: tf.keras.Model) -> str:
@@ -585,7 +612,7 @@ def _write(path: Path | None, arrays, history: pd.DataFrame, epoch: int) -> None
 def _make_detector(base, training, loss, run, arrays, history, epoch) -> Detector:
     parts = _Network(base, training.first)
     parts.tapped.set_weights(arrays)
-    return Detector(loss, run, parts.model, training.network, history, epoch, parts)
+    return Detector(loss, run, parts.complete(), training.network, history, epoch, parts)
 
 
 class _Session:
@@ -716,12 +743,6 @@ class _Session:
 # --------------------------------------------------------------------------------------- answers
 
 
-def _quiet(model: tf.keras.Model) -> Callable:
-    """A model as a graph, at inference, for any number of images."""
-    shape = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
-    return tf.function(lambda x: model(x, training=False), input_signature=[shape])
-
-
 class _Together:
     """All detectors of a training on one image: the part that did not learn runs once."""
 
@@ -737,8 +758,8 @@ class _Together:
         last = {None if part is None else id(part.layers[-1]) for part in frozen}
         if len(last) > 1:
             raise InputError("Detectors of several trainings cannot be asked together.")
-        self._before = (lambda x: x) if frozen[0] is None else _quiet(frozen[0])
-        self._heads = [_quiet(detector._parts.tapped) for detector in self.detectors]
+        self._frozen = frozen[0]
+        self._heads = [detector._parts.tapped for detector in self.detectors]
 
     def ask(
         self, images: np.ndarray, batch: int = 16, only: Sequence[int] | None = None
@@ -750,9 +771,9 @@ class _Together:
         for start in range(0, len(images), batch):
             block = images[start : start + batch]
             x = vgg.prepare(np.asarray(block), MEANS["imagenet"], self.detectors[0].size)
-            entering = self._before(tf.constant(x))
+            entering = x if self._frozen is None else self._frozen(x, training=False)
             for k, head in enumerate(heads):
-                maps, answer = head(entering)
+                maps, answer = head(entering, training=False)
                 features[k].append(maps.numpy())
                 logits[k].append(answer.numpy())
         if not features[0]:
