@@ -32,10 +32,14 @@ def steps() -> list[tuple[str, list[str]]]:
         ("format", [str(BIN / "ruff"), "format", "--quiet", "--check", *SOURCES]),
         ("notebooks without outputs", [str(BIN / "nbstripout"), "--verify", *notebooks]),
         ("report", [str(ENGINE), "scripts/report.py", "--profile", "ci"]),
-        # a file's tests share what they have made, so a file goes to one worker
+        # a file's tests share what they have made, so a file goes to one worker; tests/conftest.py
+        # puts the longest file first, which would otherwise run alone at the end
         (
             "tests",
-            [python, "-m", "pytest", "-q", "-n", str(WORKERS), "--dist", "loadfile", "tests"],
+            [
+                *(python, "-m", "pytest", "-q", "--durations", "15", "-n", str(WORKERS)),
+                *("--dist", "loadfile", "--no-loadscope-reorder", "tests"),
+            ],
         ),
         (
             "nbval",

@@ -19,6 +19,11 @@ matplotlib.use("agg")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list) -> None:
+    """The file that takes longest comes first, so that no worker is left alone with it."""
+    items.sort(key=lambda item: item.path.name != "test_workflow.py")
+
+
 @pytest.fixture
 def root() -> Path:
     """The repository."""
