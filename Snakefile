@@ -73,6 +73,7 @@ def state_of_page():
 CLAIM_TABLES = [
     *("faces", "concepts", "accuracies", "history", "predictions", "masks", "signs", "auc"),
     *("pairwise", "generalization_claims", "choices", "humans", "detectors"),
+    "salience",
 ]
 
 
@@ -289,31 +290,6 @@ rule dissection:
         RUN_NOTEBOOK
 
 
-rule claims:
-    input:
-        notebook("09_claims"),
-        # size, sources and draws stand in the provenance alone
-        [f"{OUT}/{name}.csv" for name in CLAIM_TABLES],
-        [f"{OUT}/{name}.csv.provenance.json" for name in CLAIM_TABLES],
-        # one that is missing gets its sentence from the notebook
-        [name for name in [SETTINGS["09_claims"].reported] if Path(name).is_file()],
-        # tables of the run at the papers' scale, where they are there
-        sorted(map(str, Path(SETTINGS["09_claims"].results).glob("*.csv*"))),
-    output:
-        table("claims"),
-        table("statistics"),
-        notebook=update(f"{OUT}/notebooks/09_claims.ipynb"),
-    log:
-        notebook=f"{OUT}/logs/09_claims.ipynb",
-    params:
-        stem="09_claims",
-        settings=settings("09_claims"),
-        packages=packages("09_claims"),
-    threads: workflow.cores
-    shell:
-        RUN_NOTEBOOK
-
-
 rule salience:
     input:
         notebook("08_salience"),
@@ -336,6 +312,31 @@ rule salience:
         settings=settings("08_salience"),
         packages=packages("08_salience"),
         weights=weights(SETTINGS["02_finetuning"]),
+    threads: workflow.cores
+    shell:
+        RUN_NOTEBOOK
+
+
+rule claims:
+    input:
+        notebook("09_claims"),
+        # size, sources and draws stand in the provenance alone
+        [f"{OUT}/{name}.csv" for name in CLAIM_TABLES],
+        [f"{OUT}/{name}.csv.provenance.json" for name in CLAIM_TABLES],
+        # one that is missing gets its sentence from the notebook
+        [name for name in [SETTINGS["09_claims"].reported] if Path(name).is_file()],
+        # tables of the run at the papers' scale, where they are there
+        sorted(map(str, Path(SETTINGS["09_claims"].results).glob("*.csv*"))),
+    output:
+        table("claims"),
+        table("statistics"),
+        notebook=update(f"{OUT}/notebooks/09_claims.ipynb"),
+    log:
+        notebook=f"{OUT}/logs/09_claims.ipynb",
+    params:
+        stem="09_claims",
+        settings=settings("09_claims"),
+        packages=packages("09_claims"),
     threads: workflow.cores
     shell:
         RUN_NOTEBOOK
@@ -369,6 +370,45 @@ rule multiverse:
         RUN_NOTEBOOK
 
 
+rule own_faces:
+    input:
+        notebook("11_own_faces"),
+    output:
+        table("own_faces"),
+        notebook=update(f"{OUT}/notebooks/11_own_faces.ipynb"),
+    log:
+        notebook=f"{OUT}/logs/11_own_faces.ipynb",
+    params:
+        stem="11_own_faces",
+        settings=settings("11_own_faces"),
+        packages=packages("11_own_faces"),
+        folder=dependencies.state_of(SETTINGS["11_own_faces"].folder),
+        manifest=dependencies.state_of(SETTINGS["11_own_faces"].manifest),
+    threads: workflow.cores
+    shell:
+        RUN_NOTEBOOK
+
+
+rule own_network:
+    input:
+        notebook("12_own_network"),
+        f"{OUT}/faces.csv",
+        f"{OUT}/faces.csv.provenance.json",
+    output:
+        table("own_network"),
+        notebook=update(f"{OUT}/notebooks/12_own_network.ipynb"),
+    log:
+        notebook=f"{OUT}/logs/12_own_network.ipynb",
+    params:
+        stem="12_own_network",
+        settings=settings("12_own_network"),
+        packages=packages("12_own_network"),
+        network=state_of_responses(SETTINGS["12_own_network"].network),
+    threads: workflow.cores
+    shell:
+        RUN_NOTEBOOK
+
+
 rule all:
     default_target: True
     input:
@@ -385,6 +425,8 @@ rule all:
         rules.dissection.output,
         rules.claims.output,
         rules.multiverse.output,
+        rules.own_faces.output,
+        rules.own_network.output,
 
 
 rule book:

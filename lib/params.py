@@ -355,6 +355,29 @@ class Dissection(Chapter):
     seed: Seed = 0
 
 
+class OwnFaces(Chapter):
+    """Settings of ``11_own_faces``."""
+
+    folder: str = Field(
+        "data/faces/examples/folder_per_identity", min_length=1, description="folder of faces"
+    )
+    manifest: str = Field(
+        "data/faces/examples/manifest/manifest.csv", min_length=1, description="CSV of faces"
+    )
+    size: Size = 112
+
+
+class OwnNetwork(Chapter):
+    """Settings of ``12_own_network``."""
+
+    network: str = Field("", description="file of a Keras classifier; empty: a small one")
+    people: int = Field(12, ge=2, le=1000, description="whom it learns")
+    epochs: int = Field(25, ge=1, le=10_000)
+    composite: Composite = "a_flat"
+    shown: int = Field(3, ge=1, le=20, description="faces whose maps are drawn")
+    seed: Seed = 0
+
+
 #: Notebook stem -> its model, in the order of the report.
 CHAPTERS: dict[str, type[Chapter]] = {
     "00_pretraining": Pretraining,
@@ -368,6 +391,8 @@ CHAPTERS: dict[str, type[Chapter]] = {
     "08_salience": Salience,
     "09_claims": Claims,
     "10_multiverse": Multiverse,
+    "11_own_faces": OwnFaces,
+    "12_own_network": OwnNetwork,
 }
 
 

@@ -117,9 +117,13 @@ EVALUATORS: dict[str, Evaluator] = {
     ),
     **_of(
         "08_salience",
-        "",
+        "The measures",
         transforms=salience.count_transforms,
         amounts=salience.count_amounts,
+    ),
+    **_of(
+        "08_salience",
+        "",
         runs=salience.count_runs,
         run_pairs=salience.count_run_pairs,
         kinds_differ=salience.count_differing,
