@@ -391,6 +391,14 @@ def test_people(ledger, run, monkeypatch, claim, given, verdict):
 def test_a_table_that_says_why_it_is_empty_is_quoted(ledger, run):
     run.save("choices", {"why": ["no network of this run tells identities apart"]})
     assert run.outcome(ledger, "rank2_differ").why.startswith("no network of this run")
+    run.save("trends", pd.DataFrame())
+    assert (
+        run.outcome(ledger, "grey_units").why == "trends.csv of 07_dissection is empty in this run"
+    )
+    run.save("trends", trends([1.0]).head(0))
+    assert (
+        run.outcome(ledger, "grey_units").why == "trends.csv of 07_dissection is empty in this run"
+    )
 
 
 # ------------------------------------------------------------------------ dissection and salience

@@ -84,6 +84,9 @@ class Evidence:
         if name not in self._tables:
             if not self.path(name).is_file():
                 raise NotTestable(f"{name}.csv of {chapter} is not in {self.name}")
+            # a table without columns is no CSV that could be read
+            if not self.path(name).read_text(encoding="utf-8").strip():
+                raise NotTestable(f"{name}.csv of {chapter} is empty in {self.name}")
             self._tables[name] = store.load_table(self.path(name), made_by=chapter)
         table = self._tables[name]
         if list(table.columns) == ["why"]:
@@ -94,6 +97,8 @@ class Evidence:
                 f"{self.path(name)} has no column {', '.join(absent)}; delete it and run "
                 f"{chapter} again."
             )
+        if table.empty:
+            raise NotTestable(f"{name}.csv of {chapter} is empty in {self.name}")
         return table
 
     def setting(self, table: str, name: str) -> Any:
