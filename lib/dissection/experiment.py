@@ -48,8 +48,9 @@ from lib.vgg import MEANS, Trunk, choose_precision
 #: P of the published experiments.
 PERCENTS = (50, 60, 70, 80, 90, 100)
 FEMALE, MALE = 0, 1
-#: Method of relevance for networks with skip connections, which have no rules.
-GRADIENT = "gradient_x_input"
+#: Method of relevance for networks with skip connections, which have no rules, and its steps from
+#: the channel means to the image.
+GRADIENT, STEPS = "integrated_gradients", 16
 #: Modules that a cell depends on.
 CELL_CODE = (
     *CODE,
@@ -95,6 +96,13 @@ class Remembered:
         """Images in colour, of the one size."""
         return self.kept[index]
 
+    def on_features(self, trunk: Trunk, layer: str, precision: str) -> Remembered:
+        """The same dictionary for a network's later layers: features take the place of images."""
+        copy = object.__new__(Remembered)
+        copy.__dict__ |= self.__dict__
+        copy.kept = cache_features(trunk, self.kept, layer, precision=precision, progress=False)
+        return copy
+
     def _once(self, key, make):
         if key not in self.bits:
             mask = make()
@@ -114,6 +122,25 @@ class Remembered:
     def group(self, concept):
         """As `Dictionary.group`."""
         return self.dictionary.group(concept)
+
+
+@dataclass(frozen=True)
+class LaterLayers(Trunk):
+    """The later layers of a network as a trunk that takes features, for images of ``side`` pixels.
+
+    What comes before them is the same in every cell, so that its features are computed once.
+    """
+
+    side: int = 0
+
+    @property
+    def size(self) -> int:
+        """Side of the images, pixels."""
+        return self.side
+
+    def prepare(self, images: np.ndarray) -> np.ndarray:
+        """Features as they are, float32."""
+        return np.asarray(images, np.float32)
 
 
 @dataclass(frozen=True)
@@ -201,6 +228,7 @@ class Bench:
         self.hooks = {block: hooks[block] for block in learned}
         self._inputs: dict = {}
         self._gradient = None
+        self._dictionary = None
 
     def take(self, kind: str):
         """Pictures without the cue and with it: functions of rows, as the learner takes them."""
@@ -295,8 +323,8 @@ class Bench:
     ) -> pd.DataFrame:
         """Relevance for male less female inside the glasses that tested people wear.
 
-        By the rules of ``composite`` where the network is a plain chain, else by gradient times
-        input.
+        By the rules of ``composite`` where the network is a plain chain, else by integrated
+        gradients (Sundararajan et al. 2017, equation 1) from the channel means.
 
         Parameters
         ----------
@@ -350,10 +378,13 @@ class Bench:
                     tape.watch(x)
                     logits = model(x, training=False)
                     difference = tf.reduce_sum(logits[:, MALE] - logits[:, FEMALE])
-                return tf.reduce_sum(x * tape.gradient(difference, x), -1)
+                return tape.gradient(difference, x)
 
             self._gradient = gradient
-        return self._gradient(tf.constant(inputs(slice(None)))).numpy()
+        x = inputs(slice(None))
+        points = ((step + 0.5) / STEPS for step in range(STEPS))
+        mean = sum(self._gradient(tf.constant(np.float32(p) * x)).numpy() for p in points) / STEPS
+        return (x * mean).sum(-1)
 
     def dissect(
         self, dictionary, *, mask: str = "exact", seed: int = 0
@@ -373,6 +404,14 @@ class Bench:
             Columns of ``Results``, without the first three.
         """
         trunk, layers = self.network(), list(self.hooks.values())
+        if self.learner.cut:
+            if self._dictionary is None or self._dictionary[0] is not dictionary:
+                self._dictionary = (
+                    dictionary,
+                    dictionary.on_features(self.trunk, self.learner.cut, self.precision),
+                )
+            trunk = LaterLayers(trunk.name, self.learner.part, side=trunk.size)
+            dictionary = self._dictionary[1]
         found = dissect(
             trunk, dictionary, layers, mask=mask, draws=0, batch=32, seed=seed,
             precision=self.precision, progress=False,
@@ -453,7 +492,7 @@ def run_experiment(
     explain : int
         Pictures in glasses whose relevance is computed; 0 for none.
     composite : str
-        How, for ``vgg16``; residual networks are explained by gradient times input.
+        How, for ``vgg16``; residual networks are explained by integrated gradients.
     margin : int
         Pixels around the glasses that count as glasses.
     folder : path, optional

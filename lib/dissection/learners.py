@@ -92,6 +92,9 @@ def initialise(model: tf.keras.Model, seed: Sequence[int]) -> None:
             kernel, bias = layer.get_weights()
             spread = np.sqrt(2 / np.prod(kernel.shape[:3]))
             layer.set_weights([rng.normal(0, spread, kernel.shape), np.zeros_like(bias)])
+        elif isinstance(layer, tf.keras.layers.BatchNormalization):
+            count = layer.gamma.shape[0]
+            layer.set_weights([np.full(count, v) for v in (1.0, 0.0, 0.0, 1.0)])
         elif isinstance(layer, tf.keras.layers.Dense):
             layer.set_weights(initial_weights(*layer.kernel.shape, [*seed, number]))
 

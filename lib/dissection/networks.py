@@ -393,7 +393,7 @@ def _save_learned(path: Path, model, settings, history, predictions) -> None:
         "history": history.to_dict("list"),
         "predictions": predictions.to_dict("list"),
     }
-    note = json.dumps({"settings": settings, **tables}, sort_keys=True)
+    note = json.dumps({"settings": settings, **tables})
     with store.atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, note=np.array(note), **arrays)
 
