@@ -73,7 +73,7 @@ def state_of_page():
 CLAIM_TABLES = [
     *("faces", "concepts", "accuracies", "history", "predictions", "masks", "signs", "auc"),
     *("pairwise", "generalization_claims", "choices", "humans", "detectors"),
-    "salience",
+    *("curves", "trends", "salience"),
 ]
 
 
@@ -267,8 +267,11 @@ rule dissection:
         f"{OUT}/faces.csv",
         f"{OUT}/faces.csv.provenance.json",
         f"{OUT}/readouts.nc",
+        # what the networks learn from is rendered
+        "data/faces/assets.npz",
     output:
         [table(name) for name in ("units", "detectors", "chance", "ellipses", "biased", "carriers")],
+        [table(name) for name in ("learners", "curves", "trends", "steepness")],
         overlaps=update(f"{OUT}/dissection.nc"),
         notebook=update(f"{OUT}/notebooks/07_dissection.ipynb"),
     log:
@@ -302,7 +305,9 @@ rule salience:
     output:
         [table(name) for name in ("salience", "salience_methods", "salience_contrasts")],
         [table(name) for name in ("salience_correlations", "salience_prediction")],
-        table("salience_known"),
+        [table(name) for name in ("salience_known", "detection", "detection_generalization")],
+        [table(name) for name in ("detection_guidance", "detection_contrasts")],
+        detectors=update(f"{OUT}/detection.nc"),
         measures=update(f"{OUT}/salience.nc"),
         notebook=update(f"{OUT}/notebooks/08_salience.ipynb"),
     log:
@@ -312,6 +317,18 @@ rule salience:
         settings=settings("08_salience"),
         packages=packages("08_salience"),
         weights=weights(SETTINGS["02_finetuning"]),
+        trunk=dependencies.state_of(f"data/weights/{SETTINGS['08_salience'].detector_weights}.npz"),
+        # a reader's real and synthetic faces
+        pictures=[
+            dependencies.state_of(os.path.expanduser(name))
+            for name in (
+                SETTINGS["08_salience"].genuine,
+                SETTINGS["08_salience"].synthetic,
+                *SETTINGS["08_salience"].unseen,
+                SETTINGS["08_salience"].human_maps,
+            )
+            if name
+        ],
     threads: workflow.cores
     shell:
         RUN_NOTEBOOK

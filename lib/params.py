@@ -271,6 +271,31 @@ class Salience(Chapter):
     other_faces: int = Field(6, ge=2, le=1000, description="people an image is set against")
     report_faces: int = Field(4, ge=1, le=1000, description="faces of the one-page report")
     precision: Literal["auto", "float32", "mixed"] = "auto"
+    detector: Literal["vgg16", "densenet121", "resnet50"] = "vgg16"
+    detector_weights: str = Field("imagenet", min_length=1, description="to begin with")
+    detector_size: Size = 112
+    detector_runs: int = Field(3, ge=1, le=100, description="trainings of either kind")
+    detector_epochs: int = Field(8, ge=1, le=10_000)
+    detector_batch: int = Field(20, ge=1, le=10_000, description="images")
+    detector_rate: float = Field(5e-4, gt=0, le=1, description="learning rate")
+    detector_alpha: float = Field(0.5, ge=0, le=1, description="share of the cross-entropy")
+    cam_class: Literal["predicted", "true"] = "predicted"
+    generators: Annotated[list[Literal["pca", "coarse", "patches"]], AfterValidator(_distinct)] = (
+        Field(["pca", "coarse", "patches"], min_length=1, description="the first is trained on")
+    )
+    components: list[Annotated[int, Field(ge=1)]] = Field(
+        [40, 40, 10], min_length=1, description="of each generator"
+    )
+    generator_people: int = Field(30, ge=2, le=10_000, description="generators are fitted to")
+    training_people: int = Field(30, ge=2, le=10_000)
+    validation_people: int = Field(10, ge=1, le=10_000)
+    test_people: int = Field(20, ge=2, le=10_000)
+    people_views: int = Field(4, ge=2, le=100, description="images of each")
+    measured_people: int = Field(12, ge=2, le=10_000, description="of the test")
+    genuine: str = Field("", description="folder of real faces; empty: rendered ones")
+    synthetic: str = Field("", description="folder of synthetic faces to train on")
+    unseen: list[str] = Field([], description="folders of synthetic faces for the test")
+    human_maps: str = Field("", description="folder of human salience")
     draws: int = Field(1000, ge=1, le=100_000, description="bootstrap samples of faces")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of intervals, probability")
     seed: Seed = 0
@@ -331,7 +356,9 @@ class Dissection(Chapter):
     """Settings of ``07_dissection``."""
 
     networks: Annotated[list[str], AfterValidator(_distinct)] = Field(
-        ["imagenet", "synthface"], min_length=1, description="trunks by name, or Keras files"
+        ["imagenet", "synthface", "recognition", "gender", "age", "smile"],
+        min_length=1,
+        description="trunks, what is learned here, or Keras files",
     )
     layers: Annotated[list[str], AfterValidator(_distinct)] = Field(
         [], description="layer or network:layer; empty: the last convolution at every size"
@@ -349,6 +376,28 @@ class Dissection(Chapter):
     bias_draws: int = Field(20, ge=1, le=10_000, description="deals of the groups")
     gallery_units: int = Field(2, ge=1, le=5, description="of each network")
     gallery_images: int = Field(6, ge=1, le=12, description="of each unit")
+    people: int = Field(60, ge=8, le=10_000, multiple_of=2, description="rendered, to learn from")
+    scenes: int = Field(2, ge=2, le=20, description="heads of each")
+    views: int = Field(2, ge=1, le=50, description="pictures of each head")
+    learn_from: str = Field(
+        "synthface", min_length=1, description="trunk that learning goes on from"
+    )
+    trained_from: str = Field("conv5_1", min_length=1, description="its first layer that learns")
+    epochs: int = Field(5, ge=1, le=1000, description="of recognition, gender, age, smile")
+    width: float = Field(0.25, gt=0, le=1, description="of residual networks, share of channels")
+    planted: Annotated[list[Literal["glasses", "greyscale"]], AfterValidator(_distinct)] = Field(
+        ["glasses", "greyscale"], description="cues of the controlled experiments; may be empty"
+    )
+    percents: Annotated[list[float], AfterValidator(_distinct)] = Field(
+        [50.0, 75.0, 100.0], min_length=1, description="of the males with the cue, 50 to 100"
+    )
+    planted_seeds: int = Field(2, ge=1, le=100, description="networks for each cue and P")
+    planted_in: Literal["resnet50", "resnet14", "vgg16"] = "resnet14"
+    planted_people: int = Field(40, ge=8, le=10_000, multiple_of=2, description="half male")
+    planted_views: int = Field(4, ge=1, le=100, description="pictures of each, twice")
+    planted_epochs: int = Field(8, ge=1, le=1000)
+    planted_images: int = Field(224, ge=0, description="of the dictionary; 0 for all")
+    planted_explained: int = Field(24, ge=0, le=1000, description="pictures in glasses")
     samples: int = Field(1000, ge=1, le=100_000, description="of faces; shuffles of units")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of intervals, probability")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

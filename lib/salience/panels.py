@@ -70,7 +70,7 @@ def plot_page(table: pd.DataFrame, example: Sequence[tuple], title: str) -> Figu
         name: {"color": figures.HUES[HUES[k % 5]], "marker": SHAPES[k % 5]}
         for k, name in enumerate(dict.fromkeys(table["model"]))
     }
-    fig = plt.figure(figsize=(9, 7.8))
+    fig = plt.figure(figsize=(9, 7.8), layout="constrained")
     fig.get_layout_engine().set(h_pad=0.06, hspace=0.03)
     top, bottom = fig.subfigures(2, 1, height_ratios=[1, 1.62])
     fig.suptitle(title, x=0.01, ha="left", fontweight="bold")
@@ -165,7 +165,12 @@ def plot_conditions(summary: pd.DataFrame, single: pd.DataFrame) -> Figure:
     rows = -(-len(names) // columns)
     height = 0.8 + 0.28 * len(conditions)
     fig, axes = plt.subplots(
-        rows, columns, figsize=(9, height * rows + 0.2), sharey=True, squeeze=False
+        rows,
+        columns,
+        figsize=(9, height * rows + 0.2),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     for ax, name in zip(axes.flat, names, strict=False):
         for y, (pretraining, task) in enumerate(conditions):
@@ -257,7 +262,12 @@ def plot_methods(summaries: Mapping[str, pd.DataFrame]) -> Figure:
     rows = -(-len(names) // columns)
     height = 0.75 + 0.42 * len(tables)
     fig, axes = plt.subplots(
-        rows, columns, figsize=(9, height * rows + 0.5), sharey=True, squeeze=False
+        rows,
+        columns,
+        figsize=(9, height * rows + 0.5),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     for ax, name in zip(axes.flat, names, strict=False):
         for y, table in enumerate(tables.values()):
@@ -338,3 +348,129 @@ def plot_prediction(ax: Axes, table: pd.DataFrame) -> None:
     ax.grid(axis="y", visible=False)
     if len(kinds) > 1:
         ax.legend(title="maps", fontsize=8.5, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+# ---------------------------------------------------------------------------------------- detectors
+
+
+def look_of(loss: str) -> dict:
+    """Colour and marker of a way to train; hues that no pretraining has."""
+    looks = {"cross_entropy": ("black", "o"), "cyborg": ("purple", "D")}
+    hue, marker = looks[loss]
+    return {"color": figures.HUES[hue], "marker": marker}
+
+
+def plot_faces(images: Mapping[str, np.ndarray], salience: np.ndarray, words: str) -> Figure:
+    """The same people as genuine and from every generator, and the salience of the last row.
+
+    Parameters
+    ----------
+    images : mapping
+        Words for a row -> uint8 (people, y, x[, 3]).
+    salience : ndarray, (people, y, x)
+        0 to 1.
+    words : str
+        What kind of salience it is.
+    """
+    people = len(salience)
+    count = len(images) + 1
+    fig, axes = plt.subplots(
+        count,
+        people,
+        figsize=(1.5 * people + 1.4, 1.5 * count),
+        squeeze=False,
+        layout="constrained",
+    )
+    fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    for row, (name, some) in enumerate([*images.items(), (words, salience)]):
+        for column in range(people):
+            ax = axes[row, column]
+            ax.set(xticks=[], yticks=[])
+            ax.grid(False)
+            for spine in ax.spines.values():
+                spine.set(visible=True, color="#C8C8C8", linewidth=0.6)
+            if row < len(images):
+                ax.imshow(some[column], cmap="gray", vmin=0, vmax=255, interpolation="lanczos")
+            else:
+                ax.imshow(some[column], cmap="magma", vmin=0, vmax=1)
+        label = name.replace(" ", "\n")
+        axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+    return fig
+
+
+def plot_losses(axes, numbers: pd.DataFrame, contrasts: pd.DataFrame, words: Mapping) -> None:
+    """Draw every measure of every run, the two trainings of a run joined.
+
+    Parameters
+    ----------
+    axes : array of Axes
+    numbers : DataFrame
+        ``pretraining`` (the loss), ``instance`` (the run), ``measure``, ``value``.
+    contrasts : DataFrame
+        Of `lib.salience.comparison.compare_losses`.
+    words : mapping
+        Loss -> words.
+    """
+    names = [name for name in TITLES if name in set(contrasts["measure"])]
+    for ax, name in zip(np.ravel(axes), names, strict=False):
+        mine = numbers[numbers["measure"] == name]
+        _join_runs(ax, mine, "value", words)
+        row = contrasts[contrasts["measure"] == name].iloc[0]
+        said = f"{row['difference']:+.2f}"
+        if np.isfinite(row["low"]):
+            said += f" [{row['low']:+.2f}, {row['high']:+.2f}]"
+        title = TITLES[name].split("\n")
+        ax.set_title("\n".join([*title, ""]) if len(title) > 1 else f"\n{title[0]}\n", fontsize=9.5)
+        ax.text(0, 1.02, said, transform=ax.transAxes, fontsize=8.5, color="#444444")
+    for ax in np.ravel(axes)[len(names) :]:
+        ax.set_visible(False)
+
+
+def _join_runs(ax: Axes, table: pd.DataFrame, value: str, words: Mapping) -> None:
+    """Two columns of points, cross-entropy and CYBORG, a line per run."""
+    losses = list(words)
+    wide = table.set_index(["instance", "pretraining"])[value].unstack()  # noqa: PD010
+    for _, row in wide.iterrows():
+        ax.plot(range(len(losses)), row[losses], color="#BBBBBB", lw=1, zorder=1)
+    for x, loss in enumerate(losses):
+        ax.plot(np.full(len(wide), x), wide[loss], ls="none", ms=5.5, **look_of(loss))
+    ax.set_xticks(range(len(losses)), [words[loss] for loss in losses], fontsize=8.5)
+    ax.set_xlim(-0.45, len(losses) - 0.55)
+    ax.grid(axis="x", visible=False)
+    ax.margins(y=0.15)
+    ax.locator_params(axis="y", nbins=4)
+
+
+def plot_generalization(ax: Axes, detection: pd.DataFrame, words: Mapping) -> None:
+    """Draw the area under the ROC curve per generator, runs of the two trainings joined.
+
+    Parameters
+    ----------
+    detection : DataFrame
+        Of `lib.salience.training.summarise_detection`.
+    words : mapping
+        Loss -> words.
+    """
+    order = detection.sort_values("seen", ascending=False, kind="stable")
+    generators = list(dict.fromkeys(order["generator"]))
+    seen = detection.drop_duplicates("generator").set_index("generator")["seen"]
+    gap = 0.28
+    for x, generator in enumerate(generators):
+        some = detection[detection["generator"] == generator]
+        wide = some.set_index(["run", "loss"])["auc"].unstack("loss")  # noqa: PD010
+        places = {loss: x + (k - 0.5) * gap for k, loss in enumerate(words)}
+        for _, row in wide.iterrows():
+            ax.plot(list(places.values()), row[list(words)], color="#BBBBBB", lw=1, zorder=1)
+        for loss, place in places.items():
+            label = words[loss] if x == 0 else None
+            ax.plot(
+                np.full(len(wide), place), wide[loss], ls="none", ms=6, label=label, **look_of(loss)
+            )
+    names = [f"{g}\n{'trained on' if seen[g] else 'unseen'}" for g in generators]
+    ax.set_xticks(range(len(generators)), names)
+    ax.axhline(0.5, color="#767676", lw=1, ls=":")
+    ax.text(len(generators) - 0.48, 0.505, "chance", ha="right", fontsize=8.5, color="#555555")
+    ax.set(ylabel="area under the ROC curve", xlim=(-0.5, len(generators) - 0.5))
+    ax.set_ylim(min(0.45, detection["auc"].min() - 0.04), 1.03)
+    ax.grid(axis="x", visible=False)
+    ax.legend(loc="lower left", fontsize=8.5)

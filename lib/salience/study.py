@@ -447,7 +447,8 @@ def join_methods(summaries: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def show_methods(by_method: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     """Mean of every measure over conditions and images: a row per measure, a column per method."""
     means = {name: _grand_means(data) for name, data in by_method.items()}
-    return pd.DataFrame(means).rename_axis("measure").reset_index()
+    order = [name for name in NUMBERS if any(name in some for some in means.values())]
+    return pd.DataFrame(means).reindex(order).rename_axis("measure").reset_index()
 
 
 def _grand_means(data: xr.Dataset) -> pd.Series:
