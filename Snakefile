@@ -73,7 +73,8 @@ def state_of_page():
 CLAIM_TABLES = [
     *("faces", "concepts", "accuracies", "history", "predictions", "masks", "signs", "auc"),
     *("pairwise", "generalization_claims", "choices", "humans", "detectors"),
-    *("curves", "trends", "salience"),
+    *("curves", "trends", "salience", "detection", "detection_generalization"),
+    "detection_contrasts",
 ]
 
 

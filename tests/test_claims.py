@@ -212,6 +212,22 @@ def test_every_need_is_described_and_every_paper_is_in_the_bibliography(root, le
     assert all(f"{{{key}," in text for key in ledger["paper"].unique())
 
 
+def test_what_stands_in_for_the_published_is_read_from_the_run(ledger, run, monkeypatch):
+    run.answers(monkeypatch, simulated=True)
+    run.save("curves", {"kind": ["glasses", "glasses", "greyscale"]})
+    run.save("detectors", {"network": ["imagenet", "gender", "age", "age"]})
+    table = claims.describe_needs(ledger, claims.Evidence(run.folder)).set_index("needed")
+    assert table.loc["two pretrainings", "here"].startswith("ImageNet and synthface, trained on")
+    assert "nobody was asked" in table.loc["collected answers", "here"]
+    assert table.loc["biased networks", "here"].endswith("planted glasses and greyscale")
+    assert table.loc["task networks", "here"] == "networks on rendered faces: gender, age"
+    assert table.loc["faces", "here"] == "nothing: faces.csv of 01_faces is not in this run"
+    run.accuracies([0.99] * 8, ("imagenet", "vggface"))
+    table = claims.describe_needs(ledger, claims.Evidence(run.folder)).set_index("needed")
+    assert table.loc["two pretrainings", "here"] == "ImageNet and VGGFace"
+    assert table["claims"].to_dict()["collected answers"] == 4
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -463,20 +479,15 @@ def test_detectors_of_networks_for_two_tasks(ledger, run, eye, verdict):
     assert "no two networks" in run.outcome(ledger, "tasks_differ").why
 
 
-def detection(gaps, losses=("cross_entropy", "cyborg")):
-    """Scores of a run on a seen and two unseen generators; ``gaps`` of the guided one."""
+def detection(gaps):
+    """Areas of runs on a seen and two unseen generators; ``gaps`` of the guided kind."""
     rows = [
-        (f"{loss}-{k}", loss, k, generator, generator == "seen", accuracy)
+        (f"{loss}-{k}", loss, k, generator, generator == "seen", area)
         for k, gap in enumerate(gaps)
-        for loss in losses
-        for generator, accuracy in (
-            ("seen", 0.9 if loss == "cyborg" else 1.0),
-            ("one", 0.6 + (gap if loss == "cyborg" else 0)),
-            ("two", 0.7 + (gap if loss == "cyborg" else 0)),
-        )
+        for loss, extra in (("cross_entropy", 0.0), ("cyborg", gap))
+        for generator, area in (("seen", 1.0 - extra), ("one", 0.6 + extra), ("two", 0.7 + extra))
     ]
-    columns = ["detector", "loss", "run", "generator", "seen", "accuracy"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["detector", "loss", "run", "generator", "seen", "auc"])
 
 
 @pytest.mark.parametrize(
@@ -489,28 +500,33 @@ def detection(gaps, losses=("cross_entropy", "cyborg")):
     ],
 )
 def test_guided_training_on_unseen_generators(ledger, run, gaps, verdict):
-    found = run.save("detection", detection(gaps)).outcome(ledger, "guided_generalises")
+    from lib.salience.comparison import compare_generalization
+
+    table = detection(gaps)
+    run.save("detection", table).save("detection_generalization", compare_generalization(table))
+    found = run.outcome(ledger, "guided_generalises")
     assert found.verdict == verdict and found.value == pytest.approx(np.mean(gaps))
     count = len(gaps)
     assert run.outcome(ledger, "runs").value == count
     assert run.outcome(ledger, "run_pairs").value == count * (count - 1) // 2
-
-
-def test_one_kind_of_training_cannot_be_compared(ledger, run):
-    run.save("detection", detection([0.1, 0.2], ("cyborg",)))
-    assert run.outcome(ledger, "guided_generalises").verdict == "not testable"
+    seen = compare_generalization(table.loc[table["seen"]])
+    run.save("detection_generalization", seen)
+    assert "not seen" in run.outcome(ledger, "guided_generalises").why
 
 
 def test_measures_that_differ_between_two_kinds_of_training(ledger, run):
-    names = ["S_entropy", "S_noise", "S_resilience background", "S_resilience object", "other"]
-    table = pd.DataFrame({"measure": names, "difference": 0.1})
-    low, high = [0.05, -0.1, 0.01, 0.02, 0.1], [0.2] * 5
-    found = run.save("detection_contrasts", table.assign(low=low, high=high))
-    found = found.outcome(ledger, "kinds_differ")
-    assert (found.value, found.verdict) == (2, "reproduced")
-    assert found.words == "2 of 3: S_entropy, S_resilience"
-    run.save("detection_contrasts", table.assign(low=-0.1, high=0.2))
+    names = ["S_entropy", "S_noise", "S_stability", "S_resilience background"]
+    names += ["S_resilience object", "S_geo", "spatial_entropy"]
+    p = [0.01, 0.2, np.nan, 0.01, 0.04, np.nan, 0.01]
+    low, high = [0.1, 0.1, 0.1, -0.3, 0.1, -0.1, 0.1], [0.2, 0.2, 0.2, -0.1, 0.2, 0.1, 0.2]
+    table = pd.DataFrame({"measure": names, "low": low, "high": high, "p_holm": p})
+    found = run.save("detection_contrasts", table).outcome(ledger, "kinds_differ")
+    assert (found.value, found.verdict) == (3, "reproduced")
+    assert found.words == "3 of 5: S_entropy, S_stability, S_resilience"
+    run.save("detection_contrasts", table.assign(low=-0.1, p_holm=0.3))
     assert run.outcome(ledger, "kinds_differ").verdict == "not reproduced"
+    run.save("detection_contrasts", table.assign(low=np.nan, high=np.nan, p_holm=np.nan))
+    assert "two runs" in run.outcome(ledger, "kinds_differ").why
 
 
 def test_numbers_of_the_salience_study(ledger, run):

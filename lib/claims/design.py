@@ -39,6 +39,27 @@ def _dictionary(evidence: Evidence) -> str:
     return own if source == "data/faces/dictionary" else f"the reader's dictionary, {source}"
 
 
+def _detectors(evidence: Evidence) -> str:
+    given = {n: evidence.setting("detection", n) for n in ("genuine", "synthetic", "human_maps")}
+    faces = "rendered faces, and the same re-synthesised"
+    if given["genuine"] or given["synthetic"]:
+        faces = "the reader's faces"
+    maps = "the reader's maps" if given["human_maps"] else "simulated human salience"
+    return f"{faces}; {maps}"
+
+
+def _planted(evidence: Evidence) -> str:
+    kinds = list(dict.fromkeys(evidence.table("curves", ["kind"])["kind"]))
+    return f"networks on rendered faces with planted {' and '.join(kinds)}"
+
+
+def _tasks(evidence: Evidence) -> str:
+    trunks = set(evidence.table("accuracies", ["pretraining"])["pretraining"])
+    names = dict.fromkeys(evidence.table("detectors", ["network"])["network"])
+    found = [name for name in names if name not in trunks]
+    return f"networks on rendered faces: {', '.join(found)}" if found else "none"
+
+
 #: What a claim needs -> (what the paper had, what stands there, the setting that replaces it).
 NEEDS: dict[str, tuple[str, Callable[[Evidence], str] | str, str]] = {
     "faces": ("photographs of 101 people, VPNL-faces, not public", _faces, "source"),
@@ -47,18 +68,18 @@ NEEDS: dict[str, tuple[str, Callable[[Evidence], str] | str, str]] = {
     "dictionary": ("photographs with attributes, of two databases", _dictionary, "dictionary"),
     "biased networks": (
         "gender networks trained on photographs with a planted bias",
-        "the same on rendered faces (chapter 07)",
-        "",
+        _planted,
+        "planted",
     ),
     "task networks": (
         "published networks for age, gender, beauty, recognition and smile",
-        "networks trained on rendered faces (chapter 07)",
-        "",
+        _tasks,
+        "networks",
     ),
     "detectors": (
         "photographs, faces of generative networks, and human salience",
-        "rendered faces, the same re-synthesised, and simulated salience (chapter 08)",
-        "",
+        _detectors,
+        "genuine, synthetic, unseen, human_maps",
     ),
     "printed numbers": ("the papers' own numbers", "the same", ""),
 }

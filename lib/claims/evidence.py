@@ -31,6 +31,7 @@ MADE_BY = {
     "trends": "07_dissection",
     "salience": "08_salience",
     "detection": "08_salience",
+    "detection_generalization": "08_salience",
     "detection_contrasts": "08_salience",
 }
 #: The published pair of pretrainings, the general one first.

@@ -109,7 +109,7 @@ EVALUATORS: dict[str, Evaluator] = {
     **_of("07_dissection", "How many units detect what", tasks_differ=dissection.compare_tasks),
     **_of(
         "07_dissection",
-        "",
+        "A cue that was planted",
         bias_levels=dissection.count_percents,
         glasses_detectors=dissection.find_eye_slope,
         grey_units=dissection.count_rising_blocks,
@@ -123,7 +123,7 @@ EVALUATORS: dict[str, Evaluator] = {
     ),
     **_of(
         "08_salience",
-        "",
+        "Two ways of training: cross-entropy and CYBORG",
         runs=salience.count_runs,
         run_pairs=salience.count_run_pairs,
         kinds_differ=salience.count_differing,

@@ -39,7 +39,7 @@ def plot_verdicts(table: pd.DataFrame, labels: dict[str, str]) -> Figure:
     counts = [int((results["paper"] == paper).sum()) for paper in papers]
     fig, axes = plt.subplots(
         len(papers),
-        figsize=(7.4, 0.29 * sum(counts) + 0.55 * len(papers) + 0.3),
+        figsize=(6.2, 0.29 * sum(counts) + 0.55 * len(papers) + 0.3),
         height_ratios=counts,
         squeeze=False,
     )

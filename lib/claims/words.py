@@ -88,7 +88,7 @@ def link_sections(table: pd.DataFrame) -> list[str]:
 
 
 def show_claims(table: pd.DataFrame) -> LinkedTable:
-    """Published, paper-scale run, this run, verdict, with a link to what computes each.
+    """Published, paper-scale run, this run, verdict; the verdict links to what computes it.
 
     Parameters
     ----------
@@ -96,23 +96,18 @@ def show_claims(table: pd.DataFrame) -> LinkedTable:
         Rows of :func:`lib.claims.judge.compare_claims`.
     """
     scaled = [
-        f"{words} ({verdict})" if verdict else words
+        f"{words}: {verdict}" if verdict else words
         for words, verdict in zip(table["paper_words"], table["paper_verdict"], strict=True)
     ]
     shown = pd.DataFrame(
         {
-            "published": table["claim"],
-            "where": table["place"],
+            "published": table["claim"] + " (" + table["place"] + ")",
             "paper-scale run": scaled,
             "this run": table["words"].where(table["words"] != "", table["why"]),
             "verdict": table["verdict"],
-            "computed in": [
-                f"{row.chapter[:2]}, {row.section}" if row.section else row.chapter[:2]
-                for row in table.itertuples()
-            ],
         }
     )
-    return LinkedTable(shown, {"computed in": link_sections(table)})
+    return LinkedTable(shown, {"verdict": link_sections(table)})
 
 
 def show_design(table: pd.DataFrame) -> LinkedTable:
