@@ -56,8 +56,7 @@ def draw(people, views=2, seed=0):
     count = people * views
     person = np.repeat(np.arange(people), views)
     scene = np.tile(np.arange(views), people)
-    male, smile = person % 2 == 0, rng.random(count) < 0.5
-    smile[:2] = True, False
+    male, smile = person % 2 == 0, (scene + person // 2) % 2 == 0
     images = (
         rng.normal(120, 10, (count, SIZE, SIZE, 3)) + rng.normal(0, 4, (people, 1, 1, 3))[person]
     )
@@ -334,7 +333,7 @@ def test_networks_learn_what_is_there(trained):
     assert table.loc[("smile", "validation"), "accuracy"] > 0.8
     assert table.loc[("gender", "validation"), "accuracy"] > 0.75
     assert table.loc[("gender", "validation"), "people"] == 8
-    assert table.loc[("smile", "validation"), "chance"] < 0.7
+    assert table.loc[("smile", "validation"), "chance"] == 0.5
     matching = table.loc[("recognition", "matching")]
     assert matching["chance"] == 1 / 8 and matching["images"] == 8
     gender = found["gender"]
