@@ -475,7 +475,9 @@ def test_unseen_generator_is_scored_with_the_same_genuine_images(trained):
     both = dataclasses.replace(data, **more)
     assert both.generators == ["planted", "perfect"]
     table = summarise_detection(score_detectors(detectors, both)).set_index("generator")
-    np.testing.assert_array_equal(table.loc["perfect", ["accuracy", "auc"]].to_numpy(float), 0.5)
+    np.testing.assert_array_equal(table.loc["perfect", "accuracy"], 0.5)
+    # every genuine image ties with its copy; rounding in other batches may break the six ties
+    np.testing.assert_allclose(table.loc["perfect", "auc"], 0.5, atol=6 * 0.5 / 36)
     assert not table.loc["perfect", "seen"].any() and table.loc["planted", "seen"].all()
     old = summarise_detection(score_detectors(detectors, data))
     np.testing.assert_array_equal(table.loc["planted", "auc"], old["auc"])

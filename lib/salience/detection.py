@@ -40,7 +40,7 @@ SPLITS = ("training", "validation", "test")
 #: Where `DetectionSet.salience` comes from.
 SALIENCE_KINDS = ("simulated", "human", "none")
 #: Components of each generator unless others are given; patches of 8 x 8 pixels have 64.
-COMPONENTS = {"pca": 40, "coarse": 40, "patches": 20}
+COMPONENTS = {"pca": 40, "coarse": 40, "patches": 10}
 #: Yaw of the rendered faces, degrees.
 YAW = (-30.0, 30.0)
 #: Simulated salience of the parts of a face, 0 to 1; of all others 0. People look at eyes and mouth

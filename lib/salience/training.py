@@ -763,24 +763,25 @@ class _Together:
 
     def ask(
         self, images: np.ndarray, batch: int = 16, only: Sequence[int] | None = None
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Last feature maps (n, h, w, channels) and logits (n, 2) of every detector, or of some."""
-        heads = self._heads if only is None else [self._heads[k] for k in only]
-        features: list[list] = [[] for _ in heads]
-        logits: list[list] = [[] for _ in heads]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Of every detector, or of some: CAM of the winning class (n, h, w), and logits (n, 2).
+
+        Feature maps are let go batch by batch, for those of all detectors would fill the memory.
+        """
+        some = range(len(self.detectors)) if only is None else only
+        kernels = [self.detectors[k].readout.kernel for k in some]
+        found: list[tuple[list, list]] = [([], []) for _ in kernels]
         for start in range(0, len(images), batch):
-            block = images[start : start + batch]
-            x = vgg.prepare(np.asarray(block), MEANS["imagenet"], self.detectors[0].size)
+            block = np.asarray(images[start : start + batch])
+            x = vgg.prepare(block, MEANS["imagenet"], self.detectors[0].size)
             entering = x if self._frozen is None else self._frozen(x, training=False)
-            for k, head in enumerate(heads):
-                maps, answer = head(entering, training=False)
-                features[k].append(maps.numpy())
-                logits[k].append(answer.numpy())
-        if not features[0]:
+            for k, kernel, (cams, answers) in zip(some, kernels, found, strict=True):
+                features, logits = self._heads[k](entering, training=False)
+                cams.append(compute_cam(features, kernel, tf.argmax(logits, -1)).numpy())
+                answers.append(logits.numpy())
+        if not len(images):
             raise InputError("There are no images to show the detectors; give at least one.")
-        return [np.concatenate(some) for some in features], [
-            np.concatenate(some) for some in logits
-        ]
+        return [(np.concatenate(cams), np.concatenate(answers)) for cams, answers in found]
 
 
 def score_detectors(
@@ -805,9 +806,9 @@ def score_detectors(
     if not rows:
         raise InputError(f"There are no synthetic images in the split {split!r} to score.")
     shown = np.unique(np.concatenate(list(rows.values())))
-    _, logits = together.ask(data.images[shown])
+    found = together.ask(data.images[shown])
     parts = []
-    for detector, values in zip(together.detectors, logits, strict=True):
+    for detector, (_, values) in zip(together.detectors, found, strict=True):
         score = values[:, 1] - values[:, 0]
         for generator, some in rows.items():
             mine = score[np.searchsorted(shown, some)]
@@ -881,12 +882,10 @@ def compare_with_salience(
         raise InputError(
             f"No image of the split {split!r} has a map of human salience to compare with."
         )
-    features, logits = together.ask(data.images[rows])
+    found = together.ask(data.images[rows])
+    target = resize_salience(data.salience[rows], found[0][0].shape[1:])
     parts = []
-    for detector, maps, answer in zip(together.detectors, features, logits, strict=True):
-        kernel = detector.readout.kernel
-        cams = np.einsum("nhwk,nk->nhw", maps, kernel.T[answer.argmax(1)])
-        target = resize_salience(data.salience[rows], cams.shape[1:])
+    for detector, (cams, _) in zip(together.detectors, found, strict=True):
         scaled = scale_cam(tf.constant(cams)).numpy()
         parts.append(
             pd.DataFrame(
@@ -966,10 +965,7 @@ class DetectorExplainer:
         if self._single:
             found = [single.explain(images, batch) for single in self._single]
         else:
-            features, logits = self._together.ask(images, batch or 16)
-            found = [
-                self._rectify(*one) for one in zip(self.detectors, features, logits, strict=True)
-            ]
+            found = [_rectify(*one) for one in self._together.ask(images, batch or 16)]
         maps, predicted = (
             np.concatenate([getattr(one, kind) for one in found], axis=1)
             for kind in ("maps", "predicted")
@@ -987,16 +983,14 @@ class DetectorExplainer:
             if self._single:
                 found = self._single[k].explain(images[rows], batch)
             else:
-                features, logits = self._together.ask(images[rows], batch, only=[k])
-                found = self._rectify(self.detectors[k], features[0], logits[0])
+                found = _rectify(*self._together.ask(images[rows], batch, only=[k])[0])
             if maps is None:
                 maps = np.empty((len(images), *found.maps.shape[1:]), np.float32)
             maps[rows], predicted[rows] = found.maps, found.predicted
         return Explanation(maps, predicted)
 
-    @staticmethod
-    def _rectify(detector: Detector, features: np.ndarray, logits: np.ndarray) -> Explanation:
-        said = logits.argmax(1)
-        cams = np.einsum("nhwk,nk->nhw", features, detector.readout.kernel.T[said])
-        maps = np.maximum(cams, 0) / np.prod(cams.shape[1:])
-        return Explanation(maps[:, None].astype(np.float32), said[:, None])
+
+def _rectify(cams: np.ndarray, logits: np.ndarray) -> Explanation:
+    """Grad-CAM of networks that end in the mean over positions and one dense layer."""
+    maps = np.maximum(cams, 0) / np.prod(cams.shape[1:])
+    return Explanation(maps[:, None].astype(np.float32), logits.argmax(1)[:, None])
