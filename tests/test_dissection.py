@@ -331,17 +331,33 @@ def test_bias_over_a_dictionary(drawn, found):
 
 def test_standard_scores_are_those_of_leaving_one_out():
     rng = np.random.default_rng(0)
-    iou = rng.random((7, 3, 2))
-    z, null = standardise(iou)
+    iou, images = rng.random((7, 3, 2)), rng.integers(1, 50, (3, 2))
+    z, null = standardise(iou, images)
     chance = iou[1:]
+    common = chance.mean()
     for s in range(6):
-        others = np.delete(chance, s, axis=0)
-        spread = np.sqrt(others.var(0, ddof=1) * (1 + 1 / 5))
-        np.testing.assert_allclose(null[s], (chance[s] - others.mean(0)) / spread)
-    spread = np.sqrt(chance.var(0, ddof=1) * (1 + 1 / 6))
-    np.testing.assert_allclose(z, (iou[0] - chance.mean(0)) / spread)
+        others = np.delete(chance, s, axis=0).mean(0)
+        spread = np.sqrt((others + common) * (1 + 1 / 5) / images)
+        np.testing.assert_allclose(null[s], (chance[s] - others) / spread)
+    mean = chance.mean(0)
+    np.testing.assert_allclose(z, (iou[0] - mean) / np.sqrt((mean + common) * (1 + 1 / 6) / images))
     with pytest.raises(InputError, match="at least 3"):
         standardise(iou[:3])
+
+
+def test_five_draws_tell_a_few_planted_pairs_from_overlaps_that_come_and_go():
+    """Units that fire in a few images overlap by chance rarely, and then widely."""
+    rng = np.random.default_rng(3)
+    images = np.repeat(rng.integers(4, 200, (300, 1)), 20, axis=1)
+    hits = rng.binomial(images, 0.05, (6, 300, 20))
+    iou = hits / images * rng.uniform(0.2, 0.6, hits.shape)
+    nothing = adjust_p(compute_p(*standardise(iou, images)))
+    assert (nothing <= 0.05).mean() < 0.001
+    iou[0, :40, 3] = 0.4
+    images[:40, 3] = 150
+    found = adjust_p(compute_p(*standardise(iou, images))) <= 0.05
+    assert found[:40, 3].all()
+    assert found.sum() <= 45
 
 
 def test_p_is_uniform_when_there_is_nothing():

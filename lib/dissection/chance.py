@@ -12,18 +12,26 @@ import numpy as np
 from lib.errors import InputError
 
 
-def standardise(iou: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Overlaps and chance overlaps in standard deviations of chance.
+def standardise(iou: np.ndarray, images: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """How far overlaps lie above chance, on a scale that all pairs of a layer share.
+
+    A few draws say the mean of a pair's overlap by chance well and its spread badly: divided by it,
+    chance itself would have the tails of a t distribution with few degrees of freedom, and nothing
+    would ever exceed them. Spread is therefore taken from what it depends on: it grows with the
+    mean, as that of counts does, and falls with the number of images.
 
     Parameters
     ----------
     iou : ndarray (1 + draws, units, concepts)
         The first of the image's own masks, the others of chance.
+    images : ndarray (units, concepts)
+        Images that count for the pair, by expectation.
 
     Returns
     -------
     z : ndarray (units, concepts)
-        (IoU - mean of chance) / sd of chance; NaN where chance has no spread.
+        (IoU - m) / sqrt((m + c) (1 + 1 / draws) / images), with m the mean of chance and c its mean
+        over all pairs of the layer; NaN where no image counts.
     null : ndarray (draws, units, concepts)
         The same of every chance draw, against the other draws of its unit and concept.
 
@@ -36,27 +44,27 @@ def standardise(iou: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     draws = len(chance)
     if draws < 3:
         raise InputError(f"{draws} chance draws give no spread to speak of; draw at least 3.")
-    # Each value against the others: mean and variance without it, from the sums.
-    total, squares = chance.sum(0), (chance**2).sum(0)
+    total, common = chance.sum(0), chance.mean()
+    images = np.broadcast_to(images, observed.shape)
+    counted = np.maximum(images, 0.5)
 
-    def scale(values, total, squares, n):
+    def scale(values, total, n):
         mean = total / n
-        variance = (squares - n * mean**2) / (n - 1)
         # Prediction of one more draw: the mean itself is uncertain by 1 / n.
-        spread = np.sqrt(np.maximum(variance, 0) * (1 + 1 / n))
+        spread = np.sqrt((mean + common) * (1 + 1 / n) / counted)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(spread > 1e-12, (values - mean) / spread, np.nan)
+            return np.where((spread > 0) & (images > 0), (values - mean) / spread, np.nan)
 
-    z = scale(observed, total, squares, draws)
-    null = np.stack([scale(x, total - x, squares - x**2, draws - 1) for x in chance])
+    z = scale(observed, total, draws)
+    null = np.stack([scale(x, total - x, draws - 1) for x in chance])
     return z, null
 
 
 def compute_p(z: np.ndarray, null: np.ndarray) -> np.ndarray:
     """One-sided p of each overlap: how often chance reaches it.
 
-    Chance draws are pooled over all units and concepts of the layer after each was standardised
-    within its own: this takes the shape of the distribution, not its place or width, to be common.
+    Chance draws are pooled over all units and concepts of the layer after `standardise`: this takes
+    the shape of the distribution, not its place or width, to be common.
 
     Parameters
     ----------

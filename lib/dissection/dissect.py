@@ -18,8 +18,8 @@ from lib.progress import track
 #: T_u is the 99.5th percentile.
 TAIL = 0.005
 #: The ladder of thresholds reaches from this many times TAIL to TAIL over it.
-SPREAD = 6.0
-RUNGS = 32
+SPREAD = 3.0
+RUNGS = 14
 #: The same where all maps are at hand and the quantile is known beforehand.
 NARROW, FEW_RUNGS = 1.1, 3
 CHANCE = ("shuffled", "shifted")
@@ -27,7 +27,7 @@ MASKS = ("exact", "ellipse", "both")
 #: Images that the ladders are built on, and cells taken from each.
 PILOT, PILOT_CELLS = 64, 1024
 #: Bytes of maps that are kept for another pass, small layers first: a bound, whatever the images.
-KEEP = 1 << 29
+KEEP = 5 << 28
 #: Passes after which a threshold is taken as it is.
 MOST_PASSES = 4
 
@@ -306,7 +306,7 @@ def dissect(
             missed = (place != 0) & ~silent
             if attempt:
                 # later ladders are evenly spaced, and so may bracket the quantile too coarsely
-                share = tally.native[rung, units] / tally.cells
+                share = tally.native[units, rung] / tally.cells
                 missed |= (np.abs(share - tail) > 0.1 * tail) & ~silent & ~settled[name]
             settled[name] = ~missed
             if missed.any() and attempt < MOST_PASSES - 1:

@@ -95,7 +95,6 @@ def plot_detectors(counts: pd.DataFrame) -> Figure:
         part = counts[(counts["by"] == by) & (counts["group"] == group)]
         _draw_by_depth(ax, part, "share")
         ax.set_title(group if by == "region" else f"any {group}", fontsize=10)
-        ax.title.set_color(hue_of(group) if by == "region" else "#222222")
     for ax in axes.flat[len(groups) :]:
         ax.set_visible(False)
     for ax in axes[:, 0]:
@@ -206,10 +205,11 @@ def plot_hierarchy(chosen: pd.DataFrame, pairs: pd.DataFrame, limit: float) -> F
         top.axvline(limit, color="#222222", lw=1, ls="--")
         top.set_title(f"{row.network}\n{row.layer}, unit {row.unit}", fontsize=9.5)
         top.set_xlabel("largest overlap", fontsize=8.5)
-        own = mine[mine["region"] == row.region].sort_values("probability")
+        own = mine[mine["region"] == row.region]
+        own = own.assign(probability=own["probability"].fillna(0)).sort_values("probability")
         label = [_words(name) for name in own["concept"]]
         hues = [hue_of(row.region) if found else "#C8C8C8" for found in own["detects"]]
-        below.barh(label, own["probability"].fillna(0), color=hues, height=0.7)
+        below.barh(label, own["probability"], color=hues, height=0.7)
         below.axvline(1.5 / len(own), color="#222222", lw=1, ls="--")
         below.set_xlabel(f"P(concept | unit), {row.region} region", fontsize=8.5)
         for ax in (top, below):
@@ -376,5 +376,60 @@ def plot_carriers(tables: Mapping[str, pd.DataFrame]) -> Figure:
         handles.append(
             plt.Line2D([], [], marker=marker, ls="", color="#333333", mfc=face, label=task)
         )
+    _legend(fig, handles)
+    return fig
+
+
+#: Words for the quantities of the controlled experiments, two lines each.
+QUANTITY_WORDS = {
+    "detectors in the eye region": "detectors in\nthe eye region",
+    "biased units": "units biased\nby gender",
+    "relevance on the glasses": "relevance on\nthe glasses",
+    "answers that follow the cue": "answers that\nfollow the cue",
+}
+
+
+def plot_experiment(curves: pd.DataFrame) -> Figure:
+    """What is followed over P, a row for each cue; lines are blocks, the darker the deeper.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        First table of `lib.dissection.experiment.summarise_experiment`.
+    """
+    kinds = list(dict.fromkeys(curves["kind"]))
+    quantities = [name for name in QUANTITY_WORDS if (curves["quantity"] == name).any()]
+    blocks = [name for name in dict.fromkeys(curves["block"]) if name]
+    shades = plt.get_cmap("viridis_r")(np.linspace(0.12, 0.92, max(len(blocks), 1)))
+    look = {name: (shades[k], MARKERS[k % len(MARKERS)]) for k, name in enumerate(blocks)}
+    look[""] = (figures.HUES["black"], "o")
+    fig, axes = plt.subplots(
+        len(kinds),
+        len(quantities),
+        figsize=(2.5 * len(quantities), 2.7 * len(kinds)),
+        squeeze=False,
+        sharex=True,
+    )
+    for row, kind in zip(axes, kinds, strict=True):
+        for ax, quantity in zip(row, quantities, strict=True):
+            part = curves[(curves["kind"] == kind) & (curves["quantity"] == quantity)]
+            if part.empty:
+                ax.set_visible(False)
+                continue
+            for block, some in part.groupby("block", sort=False):
+                colour, marker = look[block]
+                ax.plot(some["percent"], some["mean"], color=colour, marker=marker, ms=4.5)
+                known = some.dropna(subset=["low", "high"])
+                ax.vlines(known["percent"], known["low"], known["high"], color=colour, lw=1.2)
+            ax.set_title(f"{QUANTITY_WORDS[quantity]}", fontsize=9.5)
+            ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            ax.yaxis.set_major_locator(MaxNLocator(4))
+            if quantity in ("relevance on the glasses", "answers that follow the cue"):
+                ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        row[0].set_ylabel(f"{kind}: units", fontsize=9.5)
+    fig.supxlabel("P: percent of males with the cue, and of females without", fontsize=9.5)
+    handles = [
+        plt.Line2D([], [], color=look[name][0], marker=look[name][1], label=name) for name in blocks
+    ]
     _legend(fig, handles)
     return fig

@@ -55,8 +55,11 @@ def pair_units(
     units, concepts = iou.shape
     chance = data["iou_chance"].to_numpy()
     if len(chance):
+        # as many of the images that the unit reaches as would carry the concept if it were blind
+        reached = (peaks > data["threshold"].to_numpy()).sum(0)
+        expected = reached[:, None] * np.asarray(carries, bool).mean(0)
         # where no image counts, nothing overlaps
-        z, null = standardise(np.nan_to_num(np.concatenate([iou[None], chance])))
+        z, null = standardise(np.nan_to_num(np.concatenate([iou[None], chance])), expected)
         p = compute_p(z, null)
         q, mean = adjust_p(p), np.nan_to_num(chance).mean(0)
     else:

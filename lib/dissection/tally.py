@@ -89,18 +89,18 @@ def _rung(ladder, value):
 
 
 @numba.njit(parallel=True, cache=True)
-def _tally(maps, ladders, codes, entries, bounds, area, inter, union, beyond, native):
+def _tally(maps, ladders, codes, entries, bounds, carried, area, inter, union, beyond, native):
     """Add one image to the counts.
 
     maps (units, h, w); ladders (units, rungs), ascending; codes (draws, y, x), the first draw being
     the image's own masks; bounds (draws, codes + 1) and entries: the concepts of a code are
-    entries[draw, bounds[code]:bounds[code + 1]]; area (draws, concepts). To: inter, union (draws,
-    rungs, units, concepts); beyond (rungs, units), pixels of the image above a rung; native (rungs,
-    units), cells above a rung.
+    entries[draw, bounds[code]:bounds[code + 1]]; carried (draws, concepts), the concepts with an
+    area, then -1; area (draws, concepts). To: inter, union (units, draws, rungs, concepts); beyond
+    (units, rungs), pixels of the image above a rung; native (units, rungs), cells above a rung.
     """
     units, height, width = maps.shape
     draws, size_y, size_x = codes.shape
-    rungs, concepts = inter.shape[1], inter.shape[3]
+    rungs, concepts = inter.shape[2], inter.shape[3]
     most = bounds.shape[1] - 1
     _, weight_y, start_y = _cells(height, size_y)
     _, weight_x, start_x = _cells(width, size_x)
@@ -117,7 +117,7 @@ def _tally(maps, ladders, codes, entries, bounds, area, inter, union, beyond, na
                     cells[_rung(ladder, value)] += 1
         if not largest > floor:
             continue
-        count = np.zeros((draws, rungs, most), np.int64)
+        count = np.zeros((draws, rungs, most), np.int32)
         for i in range(height):
             below = min(i + 1, height - 1)
             for j in range(width):
@@ -136,31 +136,31 @@ def _tally(maps, ladders, codes, entries, bounds, area, inter, union, beyond, na
                             rung = _rung(ladder, value)
                             for s in range(draws):
                                 count[s, rung, codes[s, y, x]] += 1
+        # images that the unit does not reach above a rung do not count there
+        top = _rung(ladder, largest)
         above = 0
-        for rung in range(rungs - 1, -1, -1):
+        for rung in range(top, -1, -1):
             above += cells[rung]
-            native[rung, u] += above
+            native[u, rung] += above
+        covered = np.zeros(concepts, np.int64)
         for s in range(draws):
-            tail = np.zeros(most, np.int64)
-            covered = np.zeros(concepts, np.int64)
+            covered[:] = 0
             total = 0
-            for rung in range(rungs - 1, -1, -1):
+            for rung in range(top, -1, -1):
                 for code in range(most):
                     n = count[s, rung, code]
                     if n:
                         total += n
-                        tail[code] += n
                         for e in range(bounds[s, code], bounds[s, code + 1]):
                             covered[entries[s, e]] += n
-                # images that the unit does not reach above this rung do not count
-                if not largest > ladder[rung]:
-                    continue
                 if s == 0:
-                    beyond[rung, u] += total
-                for c in range(concepts):
-                    if area[s, c] > 0:
-                        inter[s, rung, u, c] += covered[c]
-                        union[s, rung, u, c] += total + area[s, c] - covered[c]
+                    beyond[u, rung] += total
+                for k in range(concepts):
+                    c = carried[s, k]
+                    if c < 0:
+                        break
+                    inter[u, s, rung, c] += covered[c]
+                    union[u, s, rung, c] += total + area[s, c] - covered[c]
 
 
 class Tally:
@@ -181,10 +181,11 @@ class Tally:
         units, rungs = self.ladders.shape
         if (np.diff(self.ladders, axis=1) < 0).any() or not np.isfinite(self.ladders).all():
             raise InputError("Thresholds must be finite and ascend from rung to rung.")
-        shape = (draws, rungs, units, concepts)
+        # what belongs to a unit lies together: one thread works on it
+        shape = (units, draws, rungs, concepts)
         self.inter, self.union = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        self.beyond = np.zeros((rungs, units), np.int64)
-        self.native = np.zeros((rungs, units), np.int64)
+        self.beyond = np.zeros((units, rungs), np.int64)
+        self.native = np.zeros((units, rungs), np.int64)
         self.area = np.zeros(concepts, np.int64)
         self.cells = 0
 
@@ -201,12 +202,17 @@ class Tally:
             counted = np.bincount(rows, minlength=most).cumsum()
             bounds[s, 1:] = counted
         area = np.stack([some.area for some in masks])
+        carried = np.full(area.shape, -1)
+        for s, areas in enumerate(area):
+            held = np.flatnonzero(areas)
+            carried[s, : len(held)] = held
         _tally(
             maps,
             self.ladders,
             np.stack([some.codes for some in masks]),
             entries,
             bounds,
+            carried,
             area,
             self.inter,
             self.union,
@@ -234,8 +240,8 @@ class Tally:
             are below.
         """
         share = self.native / self.cells
-        rung = np.abs(share - tail).argmin(0)
-        place = np.where(share[0] < tail, -1, np.where(share[-1] > tail, 1, 0))
+        rung = np.abs(share - tail).argmin(1)
+        place = np.where(share[:, 0] < tail, -1, np.where(share[:, -1] > tail, 1, 0))
         return rung, place
 
     def at(self, rung: np.ndarray) -> dict[str, np.ndarray]:
@@ -249,9 +255,9 @@ class Tally:
         """
         units = np.arange(len(self.ladders))
         return {
-            "inter": self.inter[:, rung, units],
-            "union": self.union[:, rung, units],
-            "beyond": self.beyond[rung, units],
+            "inter": self.inter[units, :, rung].swapaxes(0, 1),
+            "union": self.union[units, :, rung].swapaxes(0, 1),
+            "beyond": self.beyond[units, rung],
             "threshold": self.ladders[units, rung],
-            "tail": self.native[rung, units] / max(self.cells, 1),
+            "tail": self.native[units, rung] / max(self.cells, 1),
         }
