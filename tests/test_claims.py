@@ -527,7 +527,7 @@ def test_measures_that_differ_between_two_kinds_of_training(ledger, run):
     hint = table.assign(p_holm=table["p_holm"].where(table["measure"] == "S_noise"))
     run.save("detection_contrasts", hint)  # intervals off zero and no p below .05
     assert run.outcome(ledger, "kinds_differ").verdict == "same direction"
-    run.save("detection_contrasts", table.assign(low=-0.1, p_holm=0.3))
+    run.save("detection_contrasts", table.assign(low=-0.1, high=0.2, p_holm=0.3))
     assert run.outcome(ledger, "kinds_differ").verdict == "not reproduced"
     run.save("detection_contrasts", table.assign(low=np.nan, high=np.nan, p_holm=np.nan))
     assert "two runs" in run.outcome(ledger, "kinds_differ").why

@@ -75,9 +75,9 @@ def compare_unseen(evidence: Evidence) -> Here:
 def count_differing(evidence: Evidence) -> Here:
     """Measures, of five, in which the two kinds of training differ by Holm's p over runs below .05.
 
-    S_resilience has two forms and counts once. S_stability has no runs to pair; its interval is over
-    images and holds for these very runs, so it is a direction and no more, as any interval off zero
-    is before the correction.
+    S_resilience has two forms and counts once. S_stability has no runs to pair; its interval is
+    over images and holds for these very runs, so it is a direction and no more, as any interval off
+    zero is before the correction.
     """
     table = evidence.table("detection_contrasts", ["measure", "low", "high", "p_holm"])
     names = table["measure"].str.split().str[0]
