@@ -546,8 +546,9 @@ def test_the_report_is_a_table_and_a_page(network, rng):
     assert {"measures", "S_noise (SSIM)", "S_geo (SSIM)"} <= set(shown)
     # a classifier as Keras has it: the same numbers
     dense = tf.keras.layers.Dense(2, activation="softmax")
-    model = tf.keras.Sequential([trunk.model, tf.keras.layers.Flatten(), dense])
+    answer = dense(tf.keras.layers.Flatten()(trunk.model.output))
     dense.set_weights([readouts[0].kernel, readouts[0].bias])
+    model = tf.keras.Model(trunk.model.inputs, answer)
     alone, _ = salience_report(model, images, **options)
     assert "accuracy" not in set(alone["measure"]), "nobody said what the answers should be"
     both = table[(table["model"] == "gender-0") & (table["measure"] != "accuracy")]

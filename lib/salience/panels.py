@@ -377,7 +377,7 @@ def plot_faces(images: Mapping[str, np.ndarray], salience: np.ndarray, words: st
     fig, axes = plt.subplots(
         count,
         people,
-        figsize=(1.5 * people + 1.4, 1.5 * count),
+        figsize=(1.5 * people + 0.9, 1.5 * count),
         squeeze=False,
         layout="constrained",
     )
@@ -469,7 +469,7 @@ def plot_generalization(ax: Axes, detection: pd.DataFrame, words: Mapping) -> No
     names = [f"{g}\n{'trained on' if seen[g] else 'unseen'}" for g in generators]
     ax.set_xticks(range(len(generators)), names)
     ax.axhline(0.5, color="#767676", lw=1, ls=":")
-    ax.text(len(generators) - 0.48, 0.505, "chance", ha="right", fontsize=8.5, color="#555555")
+    ax.text(len(generators) - 0.53, 0.505, "chance", ha="right", fontsize=8.5, color="#555555")
     ax.set(ylabel="area under the ROC curve", xlim=(-0.5, len(generators) - 0.5))
     ax.set_ylim(min(0.45, detection["auc"].min() - 0.04), 1.03)
     ax.grid(axis="x", visible=False)

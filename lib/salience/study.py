@@ -41,7 +41,7 @@ NUMBERS = {
     "S_entropy": ("S_entropy", ""),
     "spatial_entropy": ("spatial_entropy", ""),
     "S_noise": ("S_noise", None),
-    "S_unrelated": ("S_unrelated", None),
+    "S_unrelated": ("S_unrelated", "other faces"),
     "S_geo": ("S_geo", None),
     "S_stability": ("S_stability", ""),
     "S_resilience background": ("S_resilience", "background"),
