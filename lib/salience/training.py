@@ -64,6 +64,9 @@ PUBLISHED = {
     "decay": 0.1,
     "alpha": 0.5,
 }
+#: Of the running means of batch normalisation, as in the released code; Keras has .99, which takes
+#: hundreds of steps to follow.
+NORMALISATION_MOMENTUM = 0.9
 #: Layer that brings images into the form that Keras' DenseNet takes; it does not learn.
 ADAPT = "adapt"
 #: Columns of `Detector.history`.
@@ -318,6 +321,9 @@ def _build_published(network: str, size: int, weight: str) -> tf.keras.Model:
         for layer in plain.layers:
             if layer.weights:
                 base.get_layer(layer.name).set_weights(layer.get_weights())
+    for layer in base.layers:
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            layer.momentum = NORMALISATION_MOMENTUM
     return base
 
 
