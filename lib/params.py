@@ -256,11 +256,11 @@ class Salience(Chapter):
     """Settings of ``08_salience``."""
 
     method: Method = "grad_cam"
-    faces: int = Field(40, ge=0, description="frontal faces, drawn at random; 0 for all")
+    faces: int = Field(30, ge=0, description="frontal faces, drawn at random; 0 for all")
     methods: Annotated[list[Method], AfterValidator(_distinct)] = Field(
         ["a_flat", "b", "gradient_x_input"], description="further methods; may be empty"
     )
-    method_faces: int = Field(4, ge=1, description="faces for these")
+    method_faces: int = Field(3, ge=1, description="faces for these")
     method_initialisations: int = Field(2, ge=1, le=50, description="readouts for these")
     amounts: Annotated[list[float], AfterValidator(_shares)] = Field(
         [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0], min_length=1, description="salt and pepper"

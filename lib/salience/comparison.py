@@ -332,7 +332,7 @@ def state_difference(table: pd.DataFrame) -> str:
     clear = known[(known["low"] > 0) | (known["high"] < 0)]
     names = [
         f"{row.measure} ({'higher' if row.difference > 0 else 'lower'} under CYBORG by "
-        f"{abs(row.difference):.2f})"
+        f"{abs(row.difference):.2f}{', over images alone' if row.over == 'images' else ''})"
         for row in clear.itertuples()
     ]
     text = f"{len(clear)} of {len(known)} measures differ by an interval off zero"

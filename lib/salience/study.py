@@ -688,13 +688,19 @@ def list_known_answers(seed: int = 0) -> pd.DataFrame:
 # ------------------------------------------------------------------------------------------- words
 
 
-def state_contrasts(table: pd.DataFrame, factor: str = "pretraining") -> str:
+def state_contrasts(
+    table: pd.DataFrame, confidence: float = 0.95, factor: str = "pretraining"
+) -> str:
     """How many differences are clear, and the largest, in words."""
     some = table[table["factor"] == factor]
     if some.empty:
         return f"there is one {factor} only, so none to compare"
     clear = some[(some["low"] > 0) | (some["high"] < 0)]
-    text = f"{len(clear)} of {len(some)} differences between {factor}s have an interval off zero"
+    luck = len(some) * (1 - confidence)
+    text = (
+        f"{len(clear)} of {len(some)} differences between {factor}s have an interval off zero, "
+        f"where chance alone would give about {luck:.1f}"
+    )
     if clear.empty:
         return text
     top = clear.loc[clear["difference"].abs().idxmax()]
