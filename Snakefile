@@ -244,7 +244,8 @@ rule humans:
     output:
         [table(name) for name in ("choices", "rank2", "agreement", "trials", "answers", "observers")],
         [table(name) for name in ("preference", "preferences", "humans", "printed", "coverage")],
-        [table(name) for name in ("closeness", "predictors", "representations")],
+        [table(name) for name in ("mixed", "consistency", "closeness", "predictors")],
+        table("representations"),
         notebook=update(f"{OUT}/notebooks/06_humans.ipynb"),
     log:
         notebook=f"{OUT}/logs/06_humans.ipynb",
@@ -287,6 +288,10 @@ rule dissection:
             dependencies.state_of(os.path.expanduser(name))
             for name in (*SETTINGS["07_dissection"].networks, SETTINGS["07_dissection"].ellipses)
             if name
+        ],
+        shipped=[
+            dependencies.state_of(f"data/weights/{name}.npz")
+            for name in (*SETTINGS["07_dissection"].networks, SETTINGS["07_dissection"].learn_from)
         ],
         dictionary=dependencies.state_of(SETTINGS["07_dissection"].dictionary),
     threads: workflow.cores

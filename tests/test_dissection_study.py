@@ -13,6 +13,7 @@ from conftest import write_dictionary
 from PIL import Image
 
 from lib import figures as style
+from lib import params
 from lib.dissection import carriers, collection, dissect, panels, study, summarise_chance, words
 from lib.errors import InputError
 from lib.faces.concepts import CONCEPTS, NON_LOCAL
@@ -499,9 +500,11 @@ def test_every_panel_draws(found, few, trunk):
         panels.plot_carriers({"own, second": table}),
         panels.plot_experiment(curves),
     ]
-    # networks of other depths are numbered, not named by the layers of one of them
     labels = [t.get_text() for t in figures[1].axes[0].get_xticklabels()]
-    assert labels == ["1", "2"]
+    assert labels == ["first", "second"]
+    # networks of other layers are numbered, not named by those of one of them
+    another = pd.concat([levels, levels.head(1).assign(network="third", layer="other")])
+    assert panels._depths(another)[1] == ["1", "2"]
     lines = [line for line in figures[1].axes[0].lines if len(line.get_xdata())]
     share = levels["fixed"] / levels["units"]
     np.testing.assert_allclose(np.concatenate([x.get_ydata() for x in lines]), share)
@@ -511,3 +514,10 @@ def test_every_panel_draws(found, few, trunk):
     for fig in figures:
         fig.canvas.draw()
         plt.close(fig)
+
+
+def test_the_profile_of_published_sizes_is_complete():
+    _, settings = params.resolve("published")
+    chapter = settings["07_dissection"]
+    assert (chapter.planted_in, chapter.width, chapter.images) == ("resnet50", 1.0, 0)
+    assert len(chapter.percents) == 6

@@ -45,16 +45,18 @@ def _style(networks: Sequence[str]) -> dict[str, dict]:
 def _depths(table: pd.DataFrame) -> tuple[dict[tuple[str, str], int], list[str], str]:
     """Place of every layer on the axis, tick labels, and the axis' name.
 
-    Networks with the same layers share their names; else layers are numbered from the input.
+    Where the layers of all networks are among those of one, they keep their names; else layers are
+    numbered from the input.
     """
     orders = {
         name: list(dict.fromkeys(part["layer"]))
         for name, part in table.groupby("network", sort=False)
     }
-    place = {(n, layer): k for n, some in orders.items() for k, layer in enumerate(some)}
     longest = max(orders.values(), key=len)
-    if all(some == longest for some in orders.values()):
+    if all(set(some) <= set(longest) for some in orders.values()):
+        place = {(n, x): longest.index(x) for n, some in orders.items() for x in some}
         return place, longest, "layer"
+    place = {(n, x): k for n, some in orders.items() for k, x in enumerate(some)}
     return place, [str(k + 1) for k in range(len(longest))], "layer dissected, counted from input"
 
 
@@ -421,12 +423,19 @@ def plot_experiment(curves: pd.DataFrame) -> Figure:
                 ax.plot(some["percent"], some["mean"], color=colour, marker=marker, ms=4.5)
                 known = some.dropna(subset=["low", "high"])
                 ax.vlines(known["percent"], known["low"], known["high"], color=colour, lw=1.2)
-            ax.set_title(f"{QUANTITY_WORDS[quantity]}", fontsize=9.5)
-            ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            ax.yaxis.set_major_locator(MaxNLocator(4))
-            if quantity in ("relevance on the glasses", "answers that follow the cue"):
-                ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        row[0].set_ylabel(f"{kind}: units", fontsize=9.5)
+            ax.set_title(QUANTITY_WORDS[quantity], fontsize=9.5)
+            ax.set_xticks(sorted(part["percent"].unique()))
+            ax.tick_params(labelbottom=True, labelsize=8)
+            shares = quantity in ("relevance on the glasses", "answers that follow the cue")
+            ax.yaxis.set_major_locator(MaxNLocator(4, integer=not shares))
+            ax.set_ylim(bottom=min(0, ax.get_ylim()[0]), top=max(1, ax.get_ylim()[1]))
+            if shares:
+                most = part[["mean", "high"]].max(axis=None)
+                ax.set_ylim(0, 1 if quantity.startswith("answers") else min(1, 1.3 * most))
+                ax.yaxis.set_major_formatter(PercentFormatter(1))
+            if quantity.startswith("answers"):
+                ax.axhline(0.5, color=GREY, lw=1, ls=":")
+        row[0].set_ylabel(f"{kind}\nunits", fontsize=9.5)
     fig.supxlabel("P: percent of males with the cue, and of females without", fontsize=9.5)
     handles = [
         plt.Line2D([], [], color=look[name][0], marker=look[name][1], label=name) for name in blocks

@@ -162,7 +162,7 @@ def count_detectors(pairs: pd.DataFrame) -> pd.DataFrame:
 def choose_examples(units: pd.DataFrame, count: int = 5) -> pd.DataFrame:
     """Of every network the interpretable units of largest overlap, each of another region.
 
-    Those above chance go first.
+    The overlap is the one over all images: one over few images may be large by luck.
 
     Returns
     -------
@@ -170,7 +170,7 @@ def choose_examples(units: pd.DataFrame, count: int = 5) -> pd.DataFrame:
         Rows of ``units``, at most ``count`` for each network, largest overlap first.
     """
     some = units[units["interpretable"]]
-    some = some.sort_values(["above", "iou"], ascending=False, kind="stable")
+    some = some.sort_values("iou_all", ascending=False, kind="stable")
     best = some.drop_duplicates(["network", "region"])
     order = list(units["network"].unique())
     parts = [best[best["network"] == name].head(count) for name in order]
