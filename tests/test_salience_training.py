@@ -227,6 +227,12 @@ def test_folders_of_a_reader(tmp_path):
     assert plain.salience_kind == "none" and np.isnan(plain.salience).all()
     with pytest.raises(InputError, match="no map of human salience"):
         train_detectors(plain, DetectorTraining(trainable_from="b"), base=tiny_base(20))
+    wide = next((maps / "synthetic").rglob("*.jpg"))
+    whole = wide.read_bytes()
+    Image.new("L", (40, 30)).save(wide)
+    with pytest.raises(InputError, match="40 x 30 pixels and its image 40 x 40"):
+        load_detection_folders(real, fake, size=20, maps=maps, seed=1)
+    wide.write_bytes(whole)
     path = next((maps / "genuine").rglob(f"{sorted(people['training'])[0]}/0.jpg"))
     path.unlink()
     with pytest.raises(InputError, match="no map for the genuine image"):
@@ -263,7 +269,7 @@ def test_folders_refuse_in_one_sentence(tmp_path):
 
 
 def literal_loss(features, kernel, bias, labels, salience, alpha):
-    """Boyd et al. 2023, equation 1, number by number; the CAM is that of the predicted class."""
+    """The loss of Boyd et al. 2023, number by number; the CAM is that of the predicted class."""
     entropy = human = 0.0
     count, height, width, channels = features.shape
     for n in range(count):
@@ -434,7 +440,7 @@ def test_detectors_learn_and_their_history_adds_up(trained):
         assert table.columns.tolist() == list(training.HISTORY)
         assert table["epoch"].tolist() == np.repeat(np.arange(1, 7), 2).tolist()
         share = 1 if detector.loss == "cross_entropy" else 0.5
-        total = share * table["cross_entropy"] + (1 - share) * table["human"]
+        total = share * table["cross_entropy"] + (1 - share) * table["salience"]
         np.testing.assert_allclose(table["total"], total)
         np.testing.assert_allclose(table["rate"].unique(), [0.05, 0.005])
         held = table[table["part"] == "validation"].set_index("epoch")["accuracy"]

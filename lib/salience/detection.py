@@ -401,7 +401,8 @@ def load_detection_folders(
     ------
     InputError
         A folder that is missing or holds no images, an image that cannot be read, grey and colour
-        mixed, different sizes, too few people for three splits, a missing map.
+        mixed, different sizes, too few people for three splits, a missing map or one of other
+        proportions.
     """
     if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
         raise InputError(f"size is {size!r}: give a whole number of pixels above 0.")
@@ -428,10 +429,10 @@ def load_detection_folders(
                 f"Every person in {folders[name]} is in the training or validation too, so no "
                 "image of this unseen generator is left to test; add other people."
             )
-    images = _load_images(folders, [names[k] for k in kept], size)
+    images, stored = _load_images(folders, [names[k] for k in kept], size)
     salience = np.full((len(kept), size, size), np.nan, np.float32)
     if maps is not None:
-        _load_maps(Path(maps), [names[k] for k in kept], split[kept], salience)
+        _load_maps(Path(maps), [names[k] for k in kept], split[kept], stored, salience)
     return DetectionSet(
         images=images,
         label=label[kept],
@@ -505,8 +506,11 @@ def _split_people(source, identity, validation, test, seed) -> np.ndarray:
     return np.array(parts)
 
 
-def _load_images(folders, names, size: int) -> np.ndarray:
-    """All images as one array; refuses what would give the class away by its format."""
+def _load_images(folders, names, size: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """All images as one array, and their stored width and height.
+
+    What would give the class away by its format is refused.
+    """
     first = None
     out = None
     for k, (s, name) in enumerate(track(names, "images")):
@@ -531,10 +535,10 @@ def _load_images(folders, names, size: int) -> np.ndarray:
                 "tells the classes apart."
             )
         out[k] = to_array(image, size, image.mode == "RGB")
-    return out
+    return out, first[1][:2]
 
 
-def _load_maps(folder: Path, names, split, salience: np.ndarray) -> None:
+def _load_maps(folder: Path, names, split, stored, salience: np.ndarray) -> None:
     """Fill in human salience from a folder."""
     if not folder.is_dir():
         raise InputError(f"'{folder}' is no folder: give the one with the maps of human salience.")
@@ -554,4 +558,9 @@ def _load_maps(folder: Path, names, split, salience: np.ndarray) -> None:
                 "there."
             )
         image, _ = open_image(path)
+        if image.width * stored[1] != image.height * stored[0]:
+            raise InputError(
+                f"'{path}' has {image.width} x {image.height} pixels and its image {stored[0]} x "
+                f"{stored[1]}: give maps of the images' own proportions."
+            )
         salience[k] = to_array(image, size).astype(np.float32) / 255

@@ -95,7 +95,7 @@ def fit_space(vectors: np.ndarray, components: int) -> FaceSpace:
     mean = vectors.mean(0)
     centred = vectors - mean
     if count < width:
-        # The same axes from the small matrix of inner products (Turk & Pentland 1991, eq. 6-8).
+        # The same axes from the small matrix of inner products (Turk & Pentland 1991).
         values, left = np.linalg.eigh(centred @ centred.T)
         values, left = values[::-1], left[:, ::-1]
         kept = _carrying(values, components)

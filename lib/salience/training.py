@@ -48,8 +48,7 @@ LOSSES = ("cross_entropy", "cyborg")
 NETWORKS = ("vgg16", "densenet121", "resnet50")
 #: Of which class a CAM is compared with human salience: the released code takes the predicted one.
 CAM_CLASSES = ("predicted", "true")
-#: As published (the released code's settings; sizes and runs of Crum et al. 2023, section 4), for a
-#: GPU.
+#: As published (the released code's settings; ten runs: Crum et al. 2023), for a GPU.
 PUBLISHED = {
     "network": "densenet121",
     "weights": "imagenet",
@@ -77,7 +76,7 @@ HISTORY = (
     "part",
     "total",
     "cross_entropy",
-    "human",
+    "salience",
     "accuracy",
     "rate",
 )
@@ -222,7 +221,7 @@ def compute_losses(
     salience: tf.Tensor,
     alpha: float | tf.Tensor = 0.5,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """CYBORG loss and its two terms (Boyd et al. 2023, eq. 1).
+    """CYBORG loss and its two terms (Boyd et al. 2023).
 
     Parameters
     ----------
@@ -429,8 +428,10 @@ class Detector:
     network : str
     history : DataFrame
         Columns :data:`HISTORY`: per ``epoch`` (from 1) and ``part`` (``training``, the mean over
-        the epoch's images as they were learned; ``validation``, after the epoch) the terms of the
-        loss (``human`` is NaN where no image has a map), the share correct and the learning rate.
+        the epoch's images as they were learned; ``validation``, after the epoch) the ``total`` loss
+        and its terms ``cross_entropy`` and ``salience`` (the distance of CAM and human, or
+        simulated, salience, also where it was not learned from; NaN where no image has a map), the
+        share correct and the learning rate.
     epoch : int
         The kept one: best validation accuracy, of equals the last.
     """
@@ -476,8 +477,8 @@ def train_detectors(
 ) -> list[Detector]:
     """Train every run by every loss on the training people and the seen generator.
 
-    Boyd et al. 2023, section 4: stochastic gradient descent, the epoch with the best validation
-    accuracy is kept.
+    As Boyd et al. 2023: stochastic gradient descent, the epoch with the best validation accuracy is
+    kept.
 
     Parameters
     ----------
@@ -880,7 +881,7 @@ def compare_with_salience(
     DataFrame
         One row per detector and image with a map: ``detector``, ``loss``, ``run``, ``row``,
         ``identity``, ``source``, ``distance`` (mean squared difference of the scaled maps, the
-        human term of the loss), ``r`` (Pearson, NaN for a constant map), of the predicted class.
+        salience term of the loss), ``r`` (Pearson, NaN for a constant map), of the predicted class.
     """
     together = _Together(detectors)
     rows = np.flatnonzero((data.split == split) & np.isfinite(data.salience).all((1, 2)))
@@ -931,7 +932,7 @@ class DetectorExplainer:
     method : str or Composite
         ``grad_cam``: of the last feature maps, for any network; as the mean over positions feeds
         one dense layer it is the rectified CAM over the number of cells (Selvaraju et al. 2017,
-        section 3.1), so it takes no backward pass. Other methods of `lib.relevance` for vgg16.
+        section 3), so it takes no backward pass. Other methods of `lib.relevance` for vgg16.
     **settings
         As `lib.salience.Explainer`.
 
