@@ -165,6 +165,12 @@ def test_the_ledger_holds_the_constants_of_the_code_that_judges_them(ledger):
             assert row["value"] == claim.count, claim.id
         else:
             assert row["value"] == 0.05 and row["operator"] == "<>"[claim.expect == "null"]
+    bounds = {c.id: re.search(r"ps ([<>]) (\.\d+)$", c.published) for c in anova.CLAIMS}
+    for claim, found in bounds.items():
+        if found:
+            row = ledger.set_index("id").loc[f"{claim}_p"]
+            assert (row["operator"], row["value"]) == (found.group(1), float(found.group(2)))
+    assert sum(map(bool, bounds.values())) == 4
     given = inspect.signature(people.recompute_printed).parameters
     names = {"mean": "preference", "sem": "preference_sem", "t": "preference_t"}
     names |= {"p": "preference_p", "observers": "observers"}
@@ -563,6 +569,8 @@ def test_two_runs_stand_side_by_side(ledger, run, tmp_path):
     assert counts["claims"].iloc[-1] == counts["claims"].iloc[:-1].sum() == 24
     reproduced = both.loc[(both["kind"] == "result") & (both["verdict"] == "reproduced")]
     assert counts["reproduced"].iloc[-1] == len(reproduced) == len(anova.CLAIMS)
+    # of the eight, four claim no difference
+    assert counts["null claims reproduced"].iloc[-1] == 4 == reproduced["null_claim"].sum()
 
 
 def test_a_claim_that_nobody_looks_up_is_an_error(ledger, run):
@@ -579,8 +587,8 @@ def test_printed_numbers_follow_from_one_another(ledger):
     assert table.loc["preference_t", "recomputed"] == pytest.approx(1.8 / 0.77)
     assert table.loc["entropy_sample", "recomputed"] == pytest.approx(3.0413 / np.log2(49))
     given = ledger.loc[ledger["kind"] == "statistic", "id"]
-    started = [claim for claim in given if claim.endswith(("_F", "_bits"))]
-    assert set(table.index) == {*given} - {*started} | {"extreme_face", "extreme_general"}
+    kept = [claim for claim in given if judge.GIVEN[claim].startswith("recomputed")]
+    assert set(table.index) == {*kept, "extreme_face", "extreme_general"}
 
 
 def test_a_misprinted_number_does_not_follow(ledger):

@@ -13,6 +13,7 @@ from lib.claims.evidence import Evidence, NotTestable
 from lib.claims.here import Here
 from lib.claims.reported import PAPERS
 from lib.errors import InputError
+from lib.generalization.claims import CLAIMS
 
 #: From the best case to none.
 VERDICTS = ("reproduced", "same direction", "not reproduced", "not testable")
@@ -140,6 +141,10 @@ GIVEN: dict[str, str] = {
         "printed; another printed number is recomputed from it",
     ),
     **dict.fromkeys(
+        ("other_task_p", "other_pretraining_p", "exception_p", "both_other_p"),
+        "a bound, printed with its claim and judged with it in 05_generalization",
+    ),
+    **dict.fromkeys(
         (
             *("identity_pretraining_p", "identity_source_p", "gender_pretraining_p"),
             *("four_sources_p", "preference_sem", "preference_t", "preference_p"),
@@ -148,6 +153,8 @@ GIVEN: dict[str, str] = {
         "recomputed from other printed numbers",
     ),
 }
+#: Claims that there is *no* difference: the less was measured, the sooner they come out so.
+NULL = {claim.id for claim in CLAIMS if claim.expect == "null"} | {"stable_initialisations"}
 
 
 def holds(value: float, operator: str, printed: float, tolerance: float = 0.0) -> bool:
@@ -243,7 +250,8 @@ def compare_claims(reported: pd.DataFrame, here: Evidence, paper: Evidence) -> p
         ``id``, ``paper``, ``place``, ``kind`` (result or design), ``claim``, ``quantity``,
         ``operator``, ``printed``, ``unit``; ``paper_value``, ``paper_words``, ``paper_verdict``
         (empty where that run is not there); ``value``, ``words``, ``verdict``, ``why``;
-        ``chapter`` and ``section`` that compute it (empty where none does).
+        ``null_claim`` (whether it claims that there is no difference); ``chapter`` and ``section``
+        that compute it (empty where none does).
 
     Raises
     ------
@@ -269,6 +277,7 @@ def compare_claims(reported: pd.DataFrame, here: Evidence, paper: Evidence) -> p
                 "words": outcome.words,
                 "verdict": outcome.verdict,
                 "why": outcome.why,
+                "null_claim": claim["id"] in NULL,
                 "chapter": evaluator.chapter if evaluator else "",
                 "section": evaluator.section if evaluator else "",
             }
@@ -288,12 +297,16 @@ def count_verdicts(table: pd.DataFrame, column: str = "verdict") -> pd.DataFrame
     Returns
     -------
     DataFrame
-        ``paper`` in words, one column per verdict, ``claims``; the last row is over all papers.
+        ``paper`` in words, one column per verdict, ``claims``, ``null claims reproduced`` (those of
+        *reproduced* that claim no difference). The last row is over all papers.
     """
     results = table.loc[table["kind"] == "result"]
     rows = []
     for paper, words in {**PAPERS, "": "all"}.items():
         part = results if paper == "" else results.loc[results["paper"] == paper]
         counts = {verdict: int((part[column] == verdict).sum()) for verdict in VERDICTS}
-        rows.append({"paper": words, **counts, "claims": len(part)})
+        empty = int((part["null_claim"] & (part[column] == "reproduced")).sum())
+        rows.append(
+            {"paper": words, **counts, "claims": len(part), "null claims reproduced": empty}
+        )
     return pd.DataFrame(rows)

@@ -139,6 +139,8 @@ def summarise_findings(
     results = table.loc[table["kind"] == "result"]
     counts = results["verdict"].value_counts()
     found = {verdict.replace(" ", "_"): str(counts.get(verdict, 0)) for verdict in VERDICTS}
+    empty = results["null_claim"] & (results["verdict"] == "reproduced")
+    found["null_reproduced"] = str(int(empty.sum()))
     found["claims"] = str(len(results))
     found["tested"] = str(len(results) - counts.get("not testable", 0))
     wrong = results.loc[results["verdict"] == "not reproduced", "id"]
