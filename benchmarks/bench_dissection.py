@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks.common import compare, record, take_turns
 from lib import vgg
-from lib.dissection import study
+from lib.dissection import collection, study
 from lib.store import ROOT
 
 BATCH = 16
@@ -27,10 +27,10 @@ def main() -> None:
     size = int(os.environ.get("BENCH_SIZE", "224"))
     images = int(os.environ.get("BENCH_IMAGES", "64"))
     rounds = int(os.environ.get("BENCH_ROUNDS", "3"))
-    whole = len(study.load_dictionary(ROOT / "data/faces/dictionary"))
-    dictionary = study.open_dictionary(ROOT / "data/faces/dictionary", images)
+    whole = len(collection.load_dictionary(ROOT / "data/faces/dictionary"))
+    dictionary = collection.open_dictionary(ROOT / "data/faces/dictionary", images)
     trunk = vgg.load_trunk("imagenet", size)
-    layers = study.standard_layers(trunk)
+    layers = collection.standard_layers(trunk)
     # by name: the package's `dissect` is the function
     module = sys.modules["lib.dissection.dissect"]
     module.KEEP = 0 if images < whole else module.KEEP
