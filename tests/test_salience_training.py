@@ -531,7 +531,11 @@ def test_same_settings_same_bytes_and_a_killed_run_goes_on(base, trained, tmp_pa
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
     for a, b in zip(again, detectors, strict=True):
         assert a.history.equals(b.history) and a.epoch == b.epoch
-    # other data or settings, other files; more runs, or another alpha, only add to them
+    # other data or settings, other files in place of these; more runs only add to them
+    other = dataclasses.replace(SETTINGS, epochs=1, runs=1)
+    train_detectors(data, other, losses=["cyborg"], base=base, folder=tmp_path, progress=False)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert len(left) == 4 and len(left - set(kept)) == 1
     about = training._digest(data, SETTINGS, base)
     turned = dataclasses.replace(data, images=data.images[:, ::-1])
     for change in ({"epochs": 7}, {"seed": 1}, {"cam_class": "true"}, {"learning_rate": 0.04}):

@@ -492,7 +492,8 @@ def train_detectors(
         of whose layers is ``trainable_from``.
     folder : path, optional
         Every finished training is kept there, under a digest of all that it depends on: what was
-        stopped goes on with the next one.
+        stopped goes on with the next one. A folder holds one set of detectors; those of other
+        settings or data are removed as the new ones are written.
     progress : bool
 
     Returns
@@ -614,6 +615,10 @@ def _write(path: Path | None, arrays, history: pd.DataFrame, epoch: int) -> None
         kept[f"history_{name}"] = column.astype(str) if name in ("loss", "part") else column
     with store.atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **kept)
+    # 28 MB each for VGG-16
+    for old in path.parent.glob(f"{path.stem.rpartition('-')[0]}-*.npz"):
+        if old != path:
+            old.unlink()
 
 
 def _make_detector(base, training, loss, run, arrays, history, epoch) -> Detector:
@@ -623,8 +628,10 @@ def _make_detector(base, training, loss, run, arrays, history, epoch) -> Detecto
 
 
 class _Session:
-    """One network that is trained again and again from its first weights, so that TensorFlow traces
-    the steps once for all runs and losses."""
+    """One network, trained again and again from its first weights.
+
+    So TensorFlow traces the steps once for all runs and losses.
+    """
 
     def __init__(self, base: tf.keras.Model, training: DetectorTraining):
         self.training = training
