@@ -1,5 +1,7 @@
 """The chapter on salience: planted effects, tables worked by hand, a second package."""
 
+import dataclasses
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -441,6 +443,18 @@ def test_simulated_salience_is_called_so_in_its_figure(rng):
         figure = comparison.draw_pictures(make_pictures(rng, kind), 3)
         labels = [ax.get_ylabel().replace("\n", " ") for ax in figure.axes]
         assert [label for label in labels if label] == ["genuine", "pca", "coarse", words]
+
+
+def test_a_readers_folders_need_no_common_people_and_no_maps_of_the_test(rng):
+    data = make_pictures(rng, "human")
+    other = dataclasses.replace(
+        data,
+        identity=np.array([f"{s}-{k}" for k, s in enumerate(data.source)]),
+        salience=np.full_like(data.salience, np.nan),
+    )
+    figure = comparison.draw_pictures(other, 3)
+    assert len(figure.axes) == 4 * 3
+    assert comparison.compare_guidance([], other).empty
 
 
 class Settings:

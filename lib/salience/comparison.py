@@ -27,7 +27,7 @@ from lib.salience.detection import (
 from lib.salience.panels import plot_faces
 from lib.salience.report import compute_salience
 from lib.salience.study import reduce_measures
-from lib.salience.training import LOSSES, Detector, DetectorExplainer
+from lib.salience.training import LOSSES, Detector, DetectorExplainer, compare_with_salience
 
 #: Loss -> words of figures and tables.
 WORDS = {"cross_entropy": "cross-entropy", "cyborg": "CYBORG"}
@@ -102,21 +102,26 @@ def _rooted(name: str) -> Path:
 
 
 def draw_pictures(data: DetectionSet, people: int) -> Figure:
-    """Some people of the test, genuine and from every generator, with the map in use."""
+    """Some images of the test, genuine and from every generator, with the map in use.
+
+    The same people in every row where the set has them (rendered faces), else the first ones.
+    """
     rows = data.rows("test")
     names = list(dict.fromkeys(data.identity[rows]))[:people]
-    first = {}
-    for generator in data.generators:
+    shown = {}
+    for words, generator, label in (
+        ("genuine", data.seen, 0),
+        *((generator, generator, 1) for generator in data.generators),
+    ):
         mine = data.rows("test", generator)
-        for label, words in ((0, "genuine"), (1, generator)):
-            found = [
-                mine[(data.identity[mine] == name) & (data.label[mine] == label)] for name in names
-            ]
-            if all(len(some) for some in found):
-                first[words] = np.array([some[0] for some in found])
-    shown = {words: data.images[some] for words, some in first.items()}
-    salience = np.nan_to_num(data.salience[first["genuine"]])
-    return plot_faces(shown, salience, SALIENCE_WORDS[data.salience_kind])
+        mine = mine[data.label[mine] == label]
+        same = [mine[data.identity[mine] == name][:1] for name in names]
+        found = np.concatenate(same)
+        shown[words] = found if len(found) == len(names) else mine[:people]
+    count = min(map(len, shown.values()))
+    salience = np.nan_to_num(data.salience[shown["genuine"][:count]])
+    images = {words: data.images[some[:count]] for words, some in shown.items() if count}
+    return plot_faces(images, salience, SALIENCE_WORDS[data.salience_kind])
 
 
 def choose_tested(data: DetectionSet, count: int, seed: int) -> np.ndarray:
@@ -296,22 +301,22 @@ def compare_generalization(detection: pd.DataFrame, confidence: float = 0.95) ->
     return pd.DataFrame(rows, columns=columns)
 
 
-def summarise_guidance(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
-    """How near the class activation maps come to human, or simulated, salience.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of `lib.salience.training.compare_with_salience`.
+def compare_guidance(
+    detectors: Sequence[Detector], data: DetectionSet, confidence: float = 0.95
+) -> pd.DataFrame:
+    """How near the class activation maps come to human, or simulated, salience in the test.
 
     Returns
     -------
     DataFrame
         Per quantity (``distance``: mean squared difference; ``r``: Pearson): one column per loss,
-        ``difference``, ``low``, ``high``, ``p``, ``runs`` (paired).
+        ``difference``, ``low``, ``high``, ``p``, ``runs`` (paired). Without a map of a test image
+        it is empty.
     """
+    known = np.isfinite(data.salience).all((1, 2)) & (data.split == "test")
+    table = compare_with_salience(detectors, data) if known.any() else None
     rows = []
-    for name in ("distance", "r"):
+    for name in () if table is None else ("distance", "r"):
         wide = table.groupby(["run", "loss"])[name].mean().unstack("loss")  # noqa: PD010
         wide = wide.reindex(columns=list(LOSSES)).dropna()
         gaps = (wide[LOSSES[1]] - wide[LOSSES[0]]).to_numpy()
