@@ -37,12 +37,16 @@ def plot_verdicts(table: pd.DataFrame, labels: dict[str, str]) -> Figure:
     results = table.loc[table["kind"] == "result"]
     papers = [paper for paper in PAPERS if (results["paper"] == paper).any()]
     counts = [int((results["paper"] == paper).sum()) for paper in papers]
+    height = 0.29 * sum(counts) + 0.55 * len(papers) + 0.6
     fig, axes = plt.subplots(
         len(papers),
-        figsize=(6.2, 0.29 * sum(counts) + 0.55 * len(papers) + 0.3),
+        figsize=(6.2, height),
         height_ratios=counts,
         squeeze=False,
+        layout="constrained",
     )
+    # room for the button that the book lays over the upper right corner
+    fig.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.35 / height))
     for ax, paper in zip(axes[:, 0], papers, strict=True):
         rows = results.loc[results["paper"] == paper]
         for y, row in enumerate(rows.itertuples()):
