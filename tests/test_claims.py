@@ -465,6 +465,35 @@ def test_eye_detectors_with_planted_glasses(ledger, run, slopes, p, verdict):
     assert run.outcome(ledger, "glasses_detectors").verdict == verdict
 
 
+def test_the_tables_of_a_planted_experiment_are_understood(ledger, run):
+    from lib.dissection.experiment import Results, summarise_experiment
+
+    cells = pd.DataFrame(
+        [
+            (kind, float(percent), seed, f"layer{block}", block)
+            for kind in ("glasses", "greyscale")
+            for percent in (50, 75, 100)
+            for seed in range(3)
+            for block in range(1, 5)
+        ],
+        columns=["kind", "percent", "seed", "block", "number"],
+    )
+    # one unit more for 10 points of P in the first block, two in the second
+    rise = cells["number"] * (cells["percent"] - 50) / 10 + cells["seed"]
+    results = Results(
+        cells.assign(region="eye", detectors=rise),
+        cells.assign(concept="gender", biased=rise),
+        pd.DataFrame(),
+        pd.DataFrame(),
+    )
+    curves, table, _ = summarise_experiment(results)
+    run.save("curves", curves).save("trends", table)
+    for claim, value in (("grey_units", 4), ("grey_slopes", 3), ("glasses_detectors", 10)):
+        found = run.outcome(ledger, claim)
+        assert found.verdict == "reproduced" and found.value == pytest.approx(value)
+    assert run.outcome(ledger, "bias_levels").value == 3
+
+
 @pytest.mark.parametrize(
     ("eye", "verdict"), [((40, 5), "reproduced"), ((20, 21), "not reproduced")]
 )
