@@ -118,9 +118,10 @@ def draw_pictures(data: DetectionSet, people: int) -> Figure:
         same = [mine[data.identity[mine] == name][:1] for name in names]
         found = np.concatenate(same)
         shown[words] = found if len(found) == len(names) else mine[:people]
+    shown = {words: some for words, some in shown.items() if len(some)}
     count = min(map(len, shown.values()))
     salience = np.nan_to_num(data.salience[shown["genuine"][:count]])
-    images = {words: data.images[some[:count]] for words, some in shown.items() if count}
+    images = {words: data.images[some[:count]] for words, some in shown.items()}
     return plot_faces(images, salience, SALIENCE_WORDS[data.salience_kind])
 
 
