@@ -11,7 +11,13 @@ Crum et al. 2023 (arXiv 2303.11969). In the order in which a map is handled:
 ``measures``
     The measures themselves, on arrays.
 ``report``
-    All measures of all networks over a stream of images, and their summary.
+    All measures of all networks over a stream of images, their summary, and one page of it.
+``study``
+    The networks of a run: by condition, by method, and what the measures foretell.
+``facespace``, ``detection``, ``training``, ``comparison``
+    Synthetic faces, detectors of them trained in two ways, and how their maps differ.
+``panels``
+    Figures of the chapter.
 """
 
 from lib.salience.explain import Explainer, Explanation
