@@ -336,6 +336,69 @@ def test_relevance_is_conserved_as_the_rule_says(rule):
             assert np.abs(kept - 1).max() > 1e-2
 
 
+def kept_of(rule, weights, image, bias=0.0, relu=True):
+    """Sum of the map over the score, through two layers under one rule and a flat readout."""
+    layers = tf.keras.layers
+    activation = "relu" if relu else None
+    model = tf.keras.Sequential(
+        [
+            tf.keras.Input((6, 6, 3)),
+            layers.Conv2D(4, 3, padding="same", activation=activation),
+            layers.Conv2D(5, 3, padding="same", activation=activation),
+        ]
+    )
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        shape = layer.get_weights()[0].shape
+        layer.set_weights([weights(rng.random(shape)), np.full(shape[-1], bias)])
+    readout = network.Readout("r", rng.random((180, 1)), np.zeros(1))
+    composite = Composite("c", rule, FlatRule(), first=rule)
+    found, (logits,), _ = SharedTrunk(model, [readout], composite).relevance(image, best)
+    return float(found.sum() / logits[0, 0])
+
+
+POSITIVE = np.random.default_rng(1).random((1, 6, 6, 3)).astype(np.float32)
+BLACK = np.zeros((1, 6, 6, 3), np.float32)
+
+
+def test_units_without_contributions_of_one_sign_do_not_conserve():
+    """Two layers of units that all are the exception a rule's text names, by hand."""
+    rules = (AlphaBetaRule(2, 1), AlphaBetaRule(3, 2))
+    for rule in rules:
+        assert "alpha times it in a unit without negative" in rule.conserves
+        # alpha twice; with negative weights: -beta, then alpha (negative inputs, negative weights)
+        both = kept_of(rule, lambda w: w, POSITIVE)
+        assert both == pytest.approx(rule.alpha**2, rel=1e-4)
+        turned = kept_of(rule, lambda w: -w, POSITIVE, relu=False)
+        assert turned == pytest.approx(-rule.beta * rule.alpha, rel=1e-4)
+    assert kept_of(AlphaBetaRule(2, 1), lambda w: w, POSITIVE) == pytest.approx(4, rel=1e-4)
+    for rule in (AlphaBetaRule(), ZPlusRule(), GammaRule()):
+        assert kept_of(rule, lambda w: w, POSITIVE) == pytest.approx(1, rel=1e-4)
+    assert "nothing in a unit without positive" in ZPlusRule.conserves
+    assert kept_of(ZPlusRule(), lambda w: -w, POSITIVE, relu=False) == 0
+
+
+def test_a_black_image_has_no_contributions():
+    """All that the biases made is lost under rules that share by contributions."""
+    for rule in (ZPlusRule(), AlphaBetaRule(), AlphaBetaRule(2, 1), GammaRule(), EpsilonRule()):
+        assert kept_of(rule, lambda w: w, BLACK, bias=0.5) == 0
+    for rule in (FlatRule(), WSquareRule()):
+        assert kept_of(rule, lambda w: w, BLACK, bias=0.5) == pytest.approx(1, rel=1e-4)
+    # The box knows how dark black is: it conserves, unless every input is at its least.
+    box = Composite("box", FlatRule(), FlatRule(), first=ZBoxRule((-1.0,), (1.0,)))
+    assert "nothing in a unit whose inputs all have" in ZBoxRule.conserves
+    model = plain_network()
+    kernel, bias = model.layers[0].get_weights()
+    model.layers[0].set_weights([np.abs(kernel), bias])
+    for value, kept in ((0.0, 1.0), (-1.0, 0.0)):
+        image = np.full((1, 8, 8, 3), value, np.float32)
+        engine = SharedTrunk(model, readouts_for(model, 1), box)
+        found, (logits,), (target, _) = engine.relevance(image, best)
+        assert found.sum() == pytest.approx(kept * logits[0, target[0, 0]], rel=1e-3, abs=1e-6)
+    assert "nothing in a unit whose weights are all 0" in WSquareRule.conserves
+    assert kept_of(WSquareRule(), lambda w: 0 * w, POSITIVE, bias=0.5) == 0
+
+
 def test_epsilon_alone_takes_relevance_away():
     """Without biases a large epsilon leaves z / (z + epsilon) of the score, one layer deep."""
     model = tf.keras.Sequential([tf.keras.Input((2, 2, 3)), tf.keras.layers.Flatten()])
@@ -364,7 +427,8 @@ def test_zero_denominators_give_zero_relevance():
     model = plain_network(bias=False)
     readouts = readouts_for(model, bias=False)
     for name in ("b", "epsilon", "gamma"):
-        engine = SharedTrunk(model, readouts, COMPOSITES[name])
+        composite = COMPOSITES[name].within((-128.0, 127.0, 127.0))
+        engine = SharedTrunk(model, readouts, composite)
         found = engine.relevance(np.zeros((1, 8, 8, 3), np.float32), best)[0]
         assert np.array_equal(found, np.zeros_like(found))
 
@@ -424,18 +488,43 @@ def test_difference_of_logits_equals_innvestigate():
     assert np.abs(ours - theirs).max() <= 2e-6 * np.abs(theirs).max()
 
 
-def test_settings_of_rules_are_checked():
-    for make in (
-        lambda: EpsilonRule(0),
-        lambda: AlphaBetaRule(2, 2),
-        lambda: AlphaBetaRule(0, -1),
-        lambda: GammaRule(-1),
-        lambda: ZPlusRule(2, 1),
-        lambda: ZBoxRule((1.0,), (0.0,)),
-        lambda: Composite("x", COMPOSITES["gradient"].convolution, EpsilonRule()),
-    ):
-        with pytest.raises(InputError):
-            make()
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        *((lambda v=v: EpsilonRule(v), "epsilon = ") for v in (0, NAN, INF, "1")),
+        *((lambda v=v: AlphaBetaRule(*v), "alpha - beta must be 1") for v in ((2, 2), (0, -1))),
+        *((lambda v=v: AlphaBetaRule(v, v), "alpha = ") for v in (NAN, INF, None)),
+        *((lambda v=v: GammaRule(v), "gamma = ") for v in (-1, NAN, INF)),
+        (lambda: ZPlusRule(2, 1), "no parameters"),
+        *(
+            (lambda v=v: ZBoxRule(*v), "give two tuples of one length")
+            for v in (
+                ((1.0,), (0.0,)),
+                ((), ()),
+                (0.0, 1.0),
+                ((0.0,), 1.0),
+                ((0.0, 0.0), (1.0,)),
+                ((NAN,), (1.0,)),
+                ((-INF,), (INF,)),
+                (None, (1.0,)),
+            )
+        ),
+        (lambda: everywhere(BOX, "x"), "beyond the first layer"),
+        (lambda: Composite("x", ZPlusRule(), BOX), "beyond the first layer"),
+        (lambda: ZBoxRule().branches(), "has no bounds"),
+        (
+            lambda: Composite("x", COMPOSITES["gradient"].convolution, EpsilonRule()),
+            "mixes the gradient",
+        ),
+    ],
+)
+def test_settings_of_rules_are_checked(make, match):
+    with pytest.raises(InputError, match=match) as refusal:
+        make()
+    assert str(refusal.value).count(". ") == 0 and str(refusal.value).endswith(".")
 
 
 def test_table_lists_each_layer_once():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import tensorflow as tf
@@ -57,6 +58,27 @@ class Composite:
             raise InputError(
                 f"Composite {self.name!r} mixes the gradient with relevance rules; use one kind."
             )
+        if isinstance(self.convolution, ZBoxRule) or isinstance(self.dense, ZBoxRule):
+            raise InputError(
+                f"Composite {self.name!r} has the z-box rule beyond the first layer, where inputs "
+                "have no bounds; give it as first."
+            )
+
+    def within(self, means: Sequence[float]) -> Composite:
+        """The composite for a trunk: a z-box rule without bounds gets those of its input.
+
+        Parameters
+        ----------
+        means : sequence of float
+            Subtracted from pixels 0..255, in the order of the input's channels.
+
+        Returns
+        -------
+        Composite
+        """
+        if not isinstance(self.first, ZBoxRule):
+            return self
+        return replace(self, first=self.first.within(means))
 
     @property
     def is_gradient(self) -> bool:
@@ -69,7 +91,10 @@ class Composite:
         for layer in chain.layers:
             if isinstance(layer, network.Convolution | network.Dense):
                 usual = self.convolution if isinstance(layer, network.Convolution) else self.dense
-                found[layer.name] = self.first if not found and self.first else usual
+                first = self.first if not found else None
+                if isinstance(first, ZBoxRule):
+                    first.check_channels(layer.kernel.shape[-2], layer.name)
+                found[layer.name] = first or usual
         return found
 
     def table(self, model: tf.keras.Model) -> pd.DataFrame:
@@ -84,10 +109,13 @@ class Composite:
         chain = network.read_chain(model)
         rules = self.rules(chain)
         passing = {
-            network.Rectifier: "passes through",
-            network.Flattening: "passes through",
-            network.Padding: "cut off",
-            network.GlobalAverage: "in proportion to the contributions",
+            network.Rectifier: ("passes through", "everything"),
+            network.Flattening: ("passes through", "everything"),
+            network.Padding: ("cut off", "all but what lies on the padding"),
+            network.GlobalAverage: (
+                "in proportion to the contributions",
+                "everything; nothing of an average of 0",
+            ),
         }
         rows = []
         for layer in chain.layers:
@@ -97,10 +125,12 @@ class Composite:
                 row = (str(rule), rule.formula, rule.conserves, rule.citation)
             elif isinstance(layer, network.Pooling):
                 kind = f"{layer.kind} pooling"
-                text = "to the winner" if layer.kind == "max" else passing[network.GlobalAverage]
-                row = (text, "", "everything", "")
+                winner = ("to the winner", "everything")
+                text, kept = winner if layer.kind == "max" else passing[network.GlobalAverage]
+                row = (text, "", kept, "")
             else:
-                row = (passing[type(layer)], "", "everything", "")
+                text, kept = passing[type(layer)]
+                row = (text, "", kept, "")
             rows.append((layer.name, kind, *row))
         last = self.dense
         rows.append(("readout", "dense", str(last), last.formula, last.conserves, last.citation))

@@ -182,7 +182,7 @@ def make_engine(
     if isinstance(composite, str) and composite not in COMPOSITES:
         known = ", ".join([*COMPOSITES, *METHODS])
         raise InputError(f"There is no composite {composite!r}; known: {known}.")
-    found = get_composite(composite)
+    found = get_composite(composite).within(trunk.means)
     if engine == "innvestigate":
         return Innvestigate(trunk.model, readouts, found)
     return SharedTrunk(trunk.model, readouts, found, precision, **({"seeds": SEEDS} | settings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
@@ -82,6 +83,21 @@ class GradCam:
         return np.moveaxis(resized, -1, 1)[..., None], logits, target
 
 
+def _read_baseline(baseline: float | np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A baseline as an array that goes with an image of ``shape``."""
+    try:
+        found = np.asarray(baseline, np.float32)
+        fits = np.broadcast_shapes(found.shape, shape) == shape and np.isfinite(found).all()
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise InputError(
+            "The baseline of integrated gradients is refused; give a number, or a prepared image "
+            f"of shape {shape} without NaN or infinity."
+        )
+    return found
+
+
 class IntegratedGradients:
     """Integrated gradients (Sundararajan et al. 2017, ICML, eq. 1), by the midpoint rule.
 
@@ -104,11 +120,14 @@ class IntegratedGradients:
         steps: int = 32,
         baseline: float | np.ndarray = 0.0,
     ):
-        if steps < 1:
-            raise InputError(f"Integrated gradients need at least one step, not {steps}.")
+        if not isinstance(steps, numbers.Integral) or steps < 1:
+            raise InputError(
+                f"steps = {steps!r} of integrated gradients is refused; give a whole number from 1 "
+                "on."
+            )
         self.engine = SharedTrunk(trunk, readouts, COMPOSITES["gradient"], precision)
         self.steps = steps
-        self.baseline = np.asarray(baseline, np.float32)
+        self.baseline = _read_baseline(baseline, self.engine.chain.input_shape)
 
     def relevance(self, x: np.ndarray, choose) -> tuple[np.ndarray, list[np.ndarray], tuple]:
         """As :meth:`lib.relevance.engine.SharedTrunk.relevance`; the target is the image's own."""

@@ -11,10 +11,16 @@ a sum of *branches*; a branch is a set of *parts*, each an input :math:`u_p(x)` 
 (:math:`b_p` the part's share of the bias, :math:`f` the branch's factor). A rule says which parts
 and branches it has; the engine does the arithmetic. Where a denominator is exactly 0 it is replaced
 by 1e-7, as in iNNvestigate; the numerators are then 0 too.
+
+A rule that shares relevance out by contributions keeps it only where there are any: a unit whose
+inputs are all 0 (in a black image, say) hands down nothing.
 """
 
 from __future__ import annotations
 
+import math
+import numbers
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,6 +34,11 @@ ZERO_DENOMINATOR = 1e-7
 BACH = "Bach et al. 2015, PLoS ONE 10(7) e0130140"
 DEEP_TAYLOR = "Montavon et al. 2017, Pattern Recognition 65:211-222"
 OVERVIEW = "Montavon et al. 2019, in Explainable AI, LNCS 11700:193-209"
+
+
+def _is_number(value: object) -> bool:
+    """Whether a setting is a finite number."""
+    return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -88,15 +99,20 @@ class Rule:
     name: ClassVar[str] = ""
     formula: ClassVar[str] = ""
     citation: ClassVar[str] = ""
-    #: What is conserved from a layer's output to its input.
+    #: What is conserved from a layer's output to its input, and where it is not.
     conserves: ClassVar[str] = ""
-    #: Whether a layer without biases hands down exactly what it receives.
+    #: Whether a unit without bias hands down exactly what it receives, where none of the exceptions
+    #: that :attr:`conserves` names applies.
     conserves_without_bias: ClassVar[bool] = True
-    #: Whether that holds with biases too.
+    #: Whether that holds with a bias too.
     conserves_with_bias: ClassVar[bool] = False
 
     def branches(self) -> tuple[Branch, ...]:
-        """The rule's branches; none for the gradient."""
+        """The rule's branches, in the order in which relevance is added up; none for the gradient.
+
+        Each branch is a denominator and the parts of the input that share by it; see the module's
+        text for the formula.
+        """
         raise NotImplementedError
 
     def __str__(self) -> str:
@@ -116,10 +132,11 @@ class EpsilonRule(Rule):
     conserves_without_bias: ClassVar[bool] = False
 
     def __post_init__(self):
-        if not self.epsilon > 0:
-            raise InputError(f"epsilon = {self.epsilon} is refused; it must be above 0.")
+        if not (_is_number(self.epsilon) and self.epsilon > 0):
+            raise InputError(f"epsilon = {self.epsilon!r} is refused; give a number above 0.")
 
     def branches(self) -> tuple[Branch, ...]:
+        """One branch: all contributions over their sum, bias and epsilon with it."""
         return (Branch((Part("x", Kernel("w"), bias="b"),), epsilon=self.epsilon),)
 
     def __str__(self) -> str:
@@ -132,6 +149,10 @@ class AlphaBetaRule(Rule):
 
     As in iNNvestigate, either denominator holds the *full* bias. (Bach et al. and Zennit give the
     positive one the positive part of the bias, the negative one the negative part.)
+
+    Relevance is conserved (alpha - beta = 1) by units that have contributions of both signs. One
+    without negative contributions hands down alpha times what it receives, one without positive
+    ones -beta times: with alpha 2, beta 1 and positive weights alone every layer doubles the sum.
     """
 
     alpha: float = 1.0
@@ -142,16 +163,21 @@ class AlphaBetaRule(Rule):
         "R_i = sum_k (alpha (x_i w_ik)+ / (z_k+ + b_k) - beta (x_i w_ik)- / (z_k- + b_k)) R_k"
     )
     citation: ClassVar[str] = f"{BACH}, eq. 60; bias as in Alber et al. 2019, JMLR 20(93)"
-    conserves: ClassVar[str] = "all but the share of the bias"
+    conserves: ClassVar[str] = (
+        "all but the share of the bias; alpha times it in a unit without negative contributions, "
+        "-beta times it in one without positive"
+    )
 
     def __post_init__(self):
-        if self.beta < 0 or abs(self.alpha - self.beta - 1) > 1e-9:
+        fits = _is_number(self.alpha) and _is_number(self.beta)
+        if not fits or self.beta < 0 or abs(self.alpha - self.beta - 1) > 1e-9:
             raise InputError(
-                f"alpha = {self.alpha}, beta = {self.beta} is refused; alpha - beta must be 1 and "
-                "beta not negative."
+                f"alpha = {self.alpha!r}, beta = {self.beta!r} is refused; alpha - beta must be 1 "
+                "and beta not negative."
             )
 
     def branches(self) -> tuple[Branch, ...]:
+        """Positive contributions times alpha, and with beta above 0 negative ones times -beta."""
         return self._branches("b+", "b-")
 
     def _branches(self, positive_bias: str, negative_bias: str) -> tuple[Branch, ...]:
@@ -173,12 +199,15 @@ class AlphaBetaRule(Rule):
 
 @dataclass(frozen=True)
 class ZPlusRule(AlphaBetaRule):
-    """z+ rule: alpha 1, beta 0, no bias."""
+    """z+ rule: alpha 1, beta 0, no bias.
+
+    A unit without positive contributions hands down nothing.
+    """
 
     name: ClassVar[str] = "z-plus"
     formula: ClassVar[str] = "R_i = sum_k (x_i w_ik)+ / sum_j (x_j w_jk)+ R_k"
     citation: ClassVar[str] = f"{DEEP_TAYLOR}, section 4.1"
-    conserves: ClassVar[str] = "everything"
+    conserves: ClassVar[str] = "everything; nothing in a unit without positive contributions"
     conserves_with_bias: ClassVar[bool] = True
 
     def __post_init__(self):
@@ -186,6 +215,7 @@ class ZPlusRule(AlphaBetaRule):
             raise InputError("The z+ rule has no parameters; use AlphaBetaRule.")
 
     def branches(self) -> tuple[Branch, ...]:
+        """One branch: positive contributions over their sum."""
         return self._branches("", "")
 
     def __str__(self) -> str:
@@ -207,10 +237,11 @@ class GammaRule(Rule):
     conserves: ClassVar[str] = "all but the share of the bias"
 
     def __post_init__(self):
-        if not self.gamma >= 0:
-            raise InputError(f"gamma = {self.gamma} is refused; it must not be negative.")
+        if not (_is_number(self.gamma) and self.gamma >= 0):
+            raise InputError(f"gamma = {self.gamma!r} is refused; give a number from 0 on.")
 
     def branches(self) -> tuple[Branch, ...]:
+        """One branch: contributions by the raised weights over their sum, bias with it."""
         return (Branch((Part("x", Kernel("w+gw+", self.gamma), bias="b+gb+"),)),)
 
     def __str__(self) -> str:
@@ -224,10 +255,11 @@ class WSquareRule(Rule):
     name: ClassVar[str] = "w-square"
     formula: ClassVar[str] = "R_i = sum_k w_ik^2 / sum_j w_jk^2 R_k, j inside the image"
     citation: ClassVar[str] = f"{DEEP_TAYLOR}, section 4.2 (eq. 12)"
-    conserves: ClassVar[str] = "everything"
+    conserves: ClassVar[str] = "everything; nothing in a unit whose weights are all 0"
     conserves_with_bias: ClassVar[bool] = True
 
     def branches(self) -> tuple[Branch, ...]:
+        """One branch: ones in place of the input, through the squared weights."""
         return (Branch((Part((1.0,), Kernel("w^2")),)),)
 
 
@@ -242,6 +274,7 @@ class FlatRule(Rule):
     conserves_with_bias: ClassVar[bool] = True
 
     def branches(self) -> tuple[Branch, ...]:
+        """One branch: ones in place of the input and of the weights."""
         return (Branch((Part((1.0,), Kernel("1")),)),)
 
 
@@ -250,11 +283,12 @@ class ZBoxRule(Rule):
     """z-B rule for bounded inputs: the first layer of a network that sees pixels.
 
     ``low`` and ``high`` are the least and largest values an input can have, one number or one per
-    channel. The default is 0 and 255 less ImageNet's channel means, BGR.
+    channel. Without them they are those of the trunk: 0 and 255 less its channel means
+    (:meth:`within`, which :func:`lib.relevance.compute_relevance` calls).
     """
 
-    low: tuple[float, ...] = (-103.939, -116.779, -123.68)
-    high: tuple[float, ...] = (151.061, 138.221, 131.32)
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
 
     name: ClassVar[str] = "z-box"
     formula: ClassVar[str] = (
@@ -262,16 +296,53 @@ class ZBoxRule(Rule):
         " R_k"
     )
     citation: ClassVar[str] = f"{DEEP_TAYLOR}, section 4.3"
-    conserves: ClassVar[str] = "everything"
+    conserves: ClassVar[str] = (
+        "everything; nothing in a unit whose inputs all have the value that is least for it"
+    )
     conserves_with_bias: ClassVar[bool] = True
 
     def __post_init__(self):
-        if not all(low < high for low, high in zip(self.low, self.high, strict=False)):
+        if self.low is None and self.high is None:
+            return
+        given = (self.low, self.high)
+        fits = all(isinstance(some, tuple) and len(some) for some in given)
+        fits = fits and len(self.low) == len(self.high)
+        fits = fits and all(_is_number(value) for some in given for value in some)
+        if not fits or not all(a < b for a, b in zip(self.low, self.high, strict=True)):
             raise InputError(
-                f"Bounds {self.low} and {self.high} are refused: low must be below high."
+                f"Bounds {self.low!r} and {self.high!r} of the z-box rule are refused; give two "
+                "tuples of one length, a number for each channel or one for all, low below high."
+            )
+
+    def within(self, means: Sequence[float]) -> ZBoxRule:
+        """The rule for pixels 0..255 from which channel means are subtracted.
+
+        Parameters
+        ----------
+        means : sequence of float
+            In the order of the input's channels; see :class:`lib.vgg.Trunk`.
+
+        Returns
+        -------
+        ZBoxRule
+            With these bounds; itself where it has bounds already.
+        """
+        if self.low is not None:
+            return self
+        return ZBoxRule(tuple(-float(m) for m in means), tuple(255 - float(m) for m in means))
+
+    def check_channels(self, channels: int, layer: str) -> None:
+        """Refuse bounds that do not fit the channels of the layer's input."""
+        if self.low is not None and len(self.low) not in (1, channels):
+            raise InputError(
+                f"The z-box rule has {len(self.low)} bounds and the input of layer {layer!r} "
+                f"{channels} channels; give one bound, or one for each channel."
             )
 
     def branches(self) -> tuple[Branch, ...]:
+        """One branch of three parts: the input, less the least and less the largest it can be."""
+        if self.low is None:
+            raise InputError("The z-box rule has no bounds; give low and high, or use within.")
         parts = (
             Part("x", Kernel("w")),
             Part(self.low, Kernel("w+"), -1.0),
@@ -291,4 +362,5 @@ class GradientRule(Rule):
     conserves_without_bias: ClassVar[bool] = False
 
     def branches(self) -> tuple[Branch, ...]:
+        """None: there is no denominator."""
         return ()
