@@ -197,6 +197,22 @@ def test_counts_do_not_depend_on_batches_or_order(network, drawn):
     np.testing.assert_allclose(other["iou"], one["iou"], atol=0.02)
 
 
+def test_threads_share_the_units(drawn, monkeypatch):
+    rng = np.random.default_rng(2)
+    maps = rng.random((70, 9, 6), np.float32)
+    ladders = np.sort(rng.random((70, 4), np.float32), axis=1)
+    masks = [code_masks(drawn._masks[k]) for k in (3, 4, 5)]
+    found = []
+    for threads in (1, 4):
+        monkeypatch.setattr("lib.dissection.tally._THREADS", threads)
+        tally = Tally(ladders, len(CONCEPTS), 3)
+        tally.add(maps, masks)
+        found.append([tally.inter, tally.union, tally.beyond, tally.native])
+    assert found[0][0].any()
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_codes_are_the_masks(drawn):
     coded = code_masks(drawn._masks[3])
     np.testing.assert_array_equal(coded.members[coded.codes], drawn._masks[3])

@@ -12,12 +12,20 @@ one code for the set of concepts that cover it, so one increment serves all conc
 
 from __future__ import annotations
 
+import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 
 from lib.errors import InputError
+
+#: Threads of Python's, as the counting lets go of the interpreter; numba's own take four times as
+#: long to compile.
+_THREADS = os.cpu_count() or 1
+_POOL = ThreadPoolExecutor(_THREADS)
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ def _rung(ladder, value):
     return low
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(nogil=True, cache=True)
 def _tally(maps, ladders, codes, entries, bounds, carried, area, inter, union, beyond, native):
     """Add one image to the counts.
 
@@ -104,7 +112,7 @@ def _tally(maps, ladders, codes, entries, bounds, carried, area, inter, union, b
     most = bounds.shape[1] - 1
     _, weight_y, start_y = _cells(height, size_y)
     _, weight_x, start_x = _cells(width, size_x)
-    for u in numba.prange(units):
+    for u in range(units):
         ladder = ladders[u]
         floor = ladder[0]
         largest = maps[u, 0, 0]
@@ -163,6 +171,13 @@ def _tally(maps, ladders, codes, entries, bounds, carried, area, inter, union, b
                     union[u, s, rung, c] += total + area[s, c] - covered[c]
 
 
+def _shares(units: int) -> list[slice]:
+    """Units in as many parts as there are threads; few units are not worth parting."""
+    parts = max(1, min(_THREADS, units // 16))
+    edges = np.linspace(0, units, parts + 1).astype(int)
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
+
+
 class Tally:
     """Counts of one layer over a dictionary.
 
@@ -181,7 +196,7 @@ class Tally:
         units, rungs = self.ladders.shape
         if (np.diff(self.ladders, axis=1) < 0).any() or not np.isfinite(self.ladders).all():
             raise InputError("Thresholds must be finite and ascend from rung to rung.")
-        # what belongs to a unit lies together: one thread works on it
+        # what belongs to a unit lies together, so that threads can share the units
         shape = (units, draws, rungs, concepts)
         self.inter, self.union = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         self.beyond = np.zeros((units, rungs), np.int64)
@@ -206,19 +221,26 @@ class Tally:
         for s, areas in enumerate(area):
             held = np.flatnonzero(areas)
             carried[s, : len(held)] = held
-        _tally(
-            maps,
-            self.ladders,
-            np.stack([some.codes for some in masks]),
-            entries,
-            bounds,
-            carried,
-            area,
-            self.inter,
-            self.union,
-            self.beyond,
-            self.native,
-        )
+        codes = np.stack([some.codes for some in masks])
+        work = [
+            _POOL.submit(
+                _tally,
+                maps[some],
+                self.ladders[some],
+                codes,
+                entries,
+                bounds,
+                carried,
+                area,
+                self.inter[some],
+                self.union[some],
+                self.beyond[some],
+                self.native[some],
+            )
+            for some in _shares(len(maps))
+        ]
+        for one in work:
+            one.result()
         self.area += area[0]
         self.cells += maps[0].size
 
