@@ -420,6 +420,9 @@ class OwnNetwork(Chapter):
     """Settings of ``12_own_network``."""
 
     network: str = Field("", description="file of a Keras classifier; empty: a small one")
+    tasks: Annotated[list[Literal["identity", "gender"]], AfterValidator(_distinct)] = Field(
+        ["identity", "gender"], min_length=1
+    )
     people: int = Field(12, ge=2, le=1000, description="whom it learns")
     epochs: int = Field(25, ge=1, le=10_000)
     composite: Composite = "a_flat"

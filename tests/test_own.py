@@ -1,11 +1,14 @@
 """A reader's own faces and network, as the tutorials show them."""
 
+import re
+
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import write_faces
 
-from lib import inputs, own, store
+from lib import inputs, own, params, store
 from lib.errors import InputError
 from lib.faces.dataset import FaceSet, load_faces
 
@@ -79,3 +82,19 @@ def test_the_network_is_the_same_file_for_one_seed_and_goes_through_the_report(t
 
     first = tf.keras.Model(trunk.model.input, trunk.model.get_layer("pool1").output)
     assert np.allclose(first(image)[0], pooled, atol=1e-4) and not bias.any()
+
+
+def test_every_command_of_the_prose_is_one_that_the_report_takes(root):
+    pages = [root / "README.md", *(root / "book").glob("*.md")]
+    prose = [path.read_text(encoding="utf-8") for path in pages]
+    for path in (root / "notebooks").glob("*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        prose += [cell.source for cell in cells if cell.cell_type == "markdown"]
+    text = "\n".join(prose)
+    settings = re.findall(r'SET="([^"]+)"', text)
+    assert len(settings) > 8
+    for given in set(settings):
+        params.resolve("default", given)
+    for profile in set(re.findall(r"PROFILE=(\w+)", text)):
+        assert (root / "params" / f"{profile}.yml").is_file()
+    assert set(re.findall(r"CHAPTER=(\w+)", text)) <= set(params.CHAPTERS)
