@@ -141,6 +141,23 @@ def _word(value: Any) -> Any:
     return "true" if value is True else value
 
 
+#: Composites that iNNvestigate has too.
+Counterpart = Literal[
+    *("a", "a_flat", "b", "b_flat", "epsilon", "z_plus", "gradient", "gradient_x_input")
+]
+
+
+def _engine_has(value: str, info: Any) -> str:
+    composite = info.data.get("composite", "a")
+    known = typing.get_args(Counterpart)
+    if value == "innvestigate" and composite not in known:
+        raise ValueError(
+            f"iNNvestigate has no composite {composite!r}, only {', '.join(known)}; choose one of "
+            "them, or engine: shared"
+        )
+    return value
+
+
 class Relevance(Chapter):
     """Settings of ``03_relevance``."""
 
@@ -149,7 +166,7 @@ class Relevance(Chapter):
     ] = Field("true", description="class explained; contrast: true less strongest other")
     composite: Method = "a_flat"
     channels: Literal["sum", "largest"] = Field("sum", description="of a pixel's relevance")
-    engine: Literal["shared", "innvestigate"] = "shared"
+    engine: Annotated[Literal["shared", "innvestigate"], AfterValidator(_engine_has)] = "shared"
     precision: Literal["auto", "float32", "mixed"] = "auto"
     shown: int = Field(2, ge=1, le=20, description="faces drawn in every condition")
     subset: int = Field(10, ge=1, le=200, description="faces for other composites and explorer")
@@ -163,7 +180,7 @@ class Relevance(Chapter):
         [-60.0, -30.0, 30.0, 60.0], description="other views, degrees; may be empty"
     )
     view_faces: int = Field(1, ge=1, le=200, description="people seen from there")
-    checked: Annotated[list[Composite], AfterValidator(_distinct)] = Field(
+    checked: Annotated[list[Counterpart], AfterValidator(_distinct)] = Field(
         ["a", "a_flat", "b", "b_flat"], description="compared with iNNvestigate; may be empty"
     )
     checked_faces: int = Field(2, ge=1, le=200)
@@ -172,7 +189,7 @@ class Relevance(Chapter):
     cue_margin: int = Field(2, ge=0, le=20, description="pixels around the glasses")
     cue_methods: Annotated[list[Method], AfterValidator(_distinct)] = Field(
         [
-            *("a", "a_flat", "b", "b_flat", "gamma", "z_plus", "w_square", "epsilon"),
+            *("a", "a_flat", "b", "b_flat", "gamma", "z_plus", "z_box", "w_square", "epsilon"),
             *("gradient", "gradient_x_input", "grad_cam", "integrated_gradients"),
         ],
         description="put to the test; may be empty",
@@ -229,8 +246,10 @@ class Masking(Chapter):
 class Generalization(Chapter):
     """Settings of ``05_generalization``."""
 
-    mask: str = Field("relevance", min_length=1, description="one of the masks of 04_masking")
-    fill: str = Field("", description="one of the fills of 04_masking; empty: the first")
+    mask: Literal["relevance", Signed, Scattered] = Field(
+        "relevance", description="one of the masks of 04_masking that follow a source"
+    )
+    fill: Literal["", Fill] = Field("", description="one of 04_masking; empty: the first")
     axis: Literal["log10", "linear"] = Field("log10", description="of the area")
     ends: Literal["printed", "all"] = Field("printed", description="levels in the area")
     draws: int = Field(100, ge=1, le=100_000, description="sources drawn per bin")
@@ -460,7 +479,7 @@ def _allowed(field: Any) -> str:
     words = []
     for option in options:
         if typing.get_origin(option) is Literal:
-            words.append("one of " + ", ".join(map(str, typing.get_args(option))))
+            words.append("one of " + ", ".join(str(v) or "''" for v in typing.get_args(option)))
         elif option is not kind or not isinstance(kind, types.UnionType):
             words.append(getattr(option, "__name__", str(option)))
     text = " or ".join(words)
@@ -492,9 +511,13 @@ def _sentence(chapter: str, model: type[Chapter], error: ValidationError, where:
             )
         elif name in model.model_fields:
             reason = item["msg"].removeprefix("Value error, ")
+            near = ""
+            if item["type"] == "literal_error":
+                known = re.findall(r"'([^']*)'", item["ctx"]["expected"])
+                near = _nearest(str(item["input"]), known)
             parts.append(
                 f"{chapter}: {name} = {item['input']!r} is refused: {reason[0].lower()}{reason[1:]}"
-                f" (allowed: {_allowed(model.model_fields[name])})"
+                f" (allowed: {_allowed(model.model_fields[name])}){near}"
             )
         else:
             parts.append(f"{chapter}: {item['msg']}")
@@ -755,7 +778,8 @@ def resolve(profile: str, set_: str = "", run: str = "") -> tuple[str, dict[str,
     Raises
     ------
     InputError
-        See :func:`load_profile`, :func:`parse_set` and :func:`validate`.
+        See :func:`load_profile`, :func:`parse_set` and :func:`validate`; or a chapter reads what
+        the settings of another do not make.
     """
     content = load_profile(profile)
     settings = parse_set(set_)
@@ -766,4 +790,20 @@ def resolve(profile: str, set_: str = "", run: str = "") -> tuple[str, dict[str,
     name = run or run_name(profile, settings)
     where = f"params/{profile}.yml" + (f', SET="{set_}"' if set_ else "")
     checked = {c: validate(c, {**v, "run": name}, where) for c, v in values.items()}
+    _refuse_what_is_not_made(checked, where)
     return name, checked
+
+
+def _refuse_what_is_not_made(settings: Mapping[str, Chapter], where: str) -> None:
+    """Chapter 05 can analyse those masks and fills alone that chapter 04 of the run computes."""
+    masking, analysis = settings["04_masking"], settings["05_generalization"]
+    made = {"mask": ["relevance", *masking.signed, *masking.scattered], "fill": masking.fills}
+    settable = {"mask": "signed or scattered", "fill": "fills"}
+    for field, known in made.items():
+        wanted = getattr(analysis, field)
+        if wanted and wanted not in known:
+            raise InputError(
+                f"05_generalization: {field} = {wanted!r} is not computed by 04_masking, whose "
+                f"settings give {', '.join(known)}; choose one of them or add {wanted!r} to "
+                f"{settable[field]} of 04_masking [{where}]."
+            )

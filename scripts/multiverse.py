@@ -37,7 +37,8 @@ def plan(profile: str, set_: str, run: str, grid: bool) -> tuple[str, list[tuple
     found = []
     for departures in multiverse.list_departures(settings, choices, grid):
         name = multiverse.variant_name(base, departures)
-        values = multiverse.write_departures(multiverse.add_spared(departures, spared))
+        values = multiverse.add_spared(departures, spared)
+        values = multiverse.write_departures(values | multiverse.read_back(departures, settings))
         # under its full name, so that a departure takes the place of what SET gives
         full = {f"{multiverse.chapter_of(n)}.{n.rpartition('.')[2]}": v for n, v in values.items()}
         words = params.write_set({**spell_out(given, set_), **full})

@@ -38,7 +38,11 @@ def test_the_shipped_choices_make_runs_that_resolve(root, profile):
     choices, spared = m.load_choices(root / "params" / "multiverse.yml")
     base, chapters = params.resolve(profile)
     found = m.list_departures(chapters, choices)
+    # one of each value; what changes nothing by itself comes beside one value of another choice
     assert len(found) == sum(len(c.options) - 1 for c in choices if c.chapter < m.STATISTICS)
+    assert {"relevance.channels": "largest", "relevance.composite": "a"} in found
+    assert {"relevance.channels": "largest"} not in found
+    assert {"masking.fills": ["inpaint"]} in found
     names = set()
     for departures in found:
         values = m.write_departures(m.add_spared(departures, spared))
@@ -78,6 +82,45 @@ def test_one_departure_at_a_time_and_the_whole_grid(tmp_path, settings):
     _, other = params.resolve("ci", "relevance.composite=b")
     assert {"relevance.composite": "a_flat"} in m.list_departures(other, choices)
     assert {"relevance.composite": "b"} not in m.list_departures(other, choices)
+
+
+def test_a_choice_that_changes_nothing_by_itself_comes_beside_another(tmp_path, settings):
+    path = write(
+        tmp_path / "m.yml",
+        "  relevance.channels: [sum, largest]\n"
+        "  relevance.composite: [a_flat, a, b_flat, b]\n"
+        "  finetuning.split: [random, held_out_views]\n"
+        "paired: {relevance.channels: {relevance.composite: [a, b]}}",
+    )
+    choices, _ = m.load_choices(path)
+    largest = {"relevance.channels": "largest"}
+    one = m.list_departures(settings, choices)
+    assert [d for d in one if "relevance.channels" in d] == [
+        largest | {"relevance.composite": "a"},
+        largest | {"relevance.composite": "b"},
+    ]
+    assert {"relevance.composite": "a"} in one and len(one) == 2 + 3 + 1
+    grid = m.list_departures(settings, choices, grid=True)
+    assert {d["relevance.composite"] for d in grid if "relevance.channels" in d} == {"a", "b"}
+    assert len(grid) == (4 + 2) * 2 - 1 and all(d in grid for d in one)
+    # beside a base run that has the value already
+    _, other = params.resolve("ci", "relevance.composite=b")
+    assert largest in m.list_departures(other, choices)
+
+
+def test_a_run_that_does_not_reach_the_statistics_does_not_fail_over_their_settings(tmp_path):
+    words = (
+        "masking.fills=[channel_mean,blur] generalization.fill=blur generalization.mask=positive"
+    )
+    _, settings = params.resolve("ci", words)
+    departures = {"masking.fills": ["black"]}
+    values = m.add_spared(departures, {"masking.signed": []})
+    given = params.parse_set(words)
+    with pytest.raises(InputError, match="is not computed by 04_masking"):
+        params.resolve("ci", params.write_set(given | m.write_departures(values)), "x")
+    values |= m.read_back(departures, settings)
+    params.resolve("ci", params.write_set(given | m.write_departures(values)), "x")
+    assert m.read_back(departures, params.resolve("ci")[1]) == {}
 
 
 def test_a_fill_that_the_base_run_holds_needs_no_run(tmp_path):
@@ -129,9 +172,21 @@ def test_spared_settings_leave_shared_chapters_alone():
         ("choices: {generalization.draws: [10]}", "changes no conclusion"),
         ("choices: {multiverse.choices: [x]}", "changes no conclusion"),
         ("spared: {masking.scattered: [none]}", "refused"),
-        ("chioces: {}", "two blocks"),
-        ("choices: [a]", "two blocks"),
-        ("- a", "two blocks"),
+        ("chioces: {}", "blocks of lines named"),
+        ("choices: [a]", "blocks of lines named"),
+        ("- a", "blocks of lines named"),
+        ("paired: {relevance.channels: a}", "must be paired as"),
+        ("paired: {relevance.channels: {relevance.composite: [a]}}", "is paired and is no choice"),
+        (
+            "{choices: {relevance.channels: [sum, largest], relevance.composite: [b]},"
+            " paired: {relevance.channels: {relevance.composite: [a]}}}",
+            "relevance.composite = a, which is no choice",
+        ),
+        (
+            "{choices: {relevance.channels: [sum]},"
+            " paired: {relevance.channels: {relevance.channels: [sum]}}}",
+            "paired with itself",
+        ),
         ("a: [", "not readable YAML"),
     ],
 )
@@ -391,6 +446,68 @@ def test_what_a_choice_does_is_read_from_pairs_that_differ_in_it_alone(table):
     assert found.loc[("fill", "blur"), "shift"] == pytest.approx(shift)
     assert found.loc[("fill", "blur"), "verdicts"] > 0
     assert found.loc[("fill", "blur"), "of"] == 2 * len(g.CLAIMS)
+
+
+def test_three_trunks_are_judged_pair_by_pair():
+    three = make_data(pretrainings=("imagenet", "synthface", "vggface"))
+    two = [
+        three.sel(source=keep, destination=keep)
+        for keep in [
+            [n for n in three["source"].to_numpy() if not n.startswith(lost)]
+            for lost in ("vggface", "synthface", "imagenet")
+        ]
+    ]
+    every = outcomes.compute_specifications(
+        [Variant("ci", {})], CHOICES, base_settings(), {"ci": three}, read
+    )
+    pairs = outcomes.list_table_pairs(every)
+    assert pairs == [("imagenet", "synthface"), ("imagenet", "vggface"), ("synthface", "vggface")]
+    survival = outcomes.summarise_survival(every)
+    assert len(survival) == 3 * len(g.CLAIMS)
+    departures = outcomes.summarise_departures(every, outcomes.name_columns(CHOICES))
+    for pair, data in zip(pairs, two, strict=True):
+        mine = outcomes.select_table_pair(every, *pair)
+        assert mine["specification"].nunique() == 2
+        alone = outcomes.compute_specifications(
+            [Variant("ci", {})], CHOICES, base_settings(), {"ci": data}, read
+        )
+        pd.testing.assert_frame_equal(mine, alone)
+        shown = outcomes.select_table_pair(survival, *pair)
+        pd.testing.assert_frame_equal(shown, outcomes.summarise_survival(alone))
+        changes = outcomes.select_table_pair(departures, *pair)
+        assert changes["choice"].tolist() == ["axis"]
+        found = outcomes.summarise_findings(mine, shown, 1)
+        assert (found["general"], found["face"]) == pair and found["n_specifications"] == 2
+    # where the scores cannot be read, each pair says so
+    named = three.assign_coords(
+        source_pretraining=("source", [n.split("/")[0] for n in three["source"].to_numpy()])
+    )
+
+    def refuse(data, mask, fill):
+        raise InputError("no such mask")
+
+    lost = outcomes.compute_specifications(
+        [Variant("ci", {})], CHOICES, base_settings(), {"ci": named}, refuse
+    )
+    assert outcomes.list_table_pairs(lost) == pairs
+
+
+def test_claims_of_no_difference_stand_apart(table):
+    survival = outcomes.summarise_survival(table)
+    shown = [outcomes.show_survival(survival, null)["claim"].tolist() for null in (False, True)]
+    assert shown[1] == [c.id for c in g.CLAIMS if c.expect == "null"]
+    assert sorted([*shown[0], *shown[1]]) == sorted(c.id for c in g.CLAIMS)
+    found = outcomes.summarise_findings(table, survival, 3)
+    kinds = ("everywhere", "in_direction", "depends", "nowhere", "not_testable")
+    count = [sum(int(found[p + k].split()[0]) for k in kinds) for p in ("", "null_")]
+    assert count == [4, 4]
+    assert "exception" not in " ".join(found[k] for k in kinds)
+
+
+def test_values_are_written_without_brackets():
+    assert outcomes.write_value(["black"]) == "black"
+    assert outcomes.write_value(["black", "blur"]) == "black, blur"
+    assert outcomes.write_value("a") == "a"
 
 
 def test_what_cannot_be_computed_is_a_specification_that_says_so():

@@ -42,6 +42,7 @@ from lib.generalization.bins import (
     compute_expectation,
     family_of,
     list_pairs,
+    list_trunk_pairs,
     select_pair,
     summarise_gaps,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "family_of",
     "fit_crossed",
     "list_pairs",
+    "list_trunk_pairs",
     "partial_eta_squared_interval",
     "recompute_printed",
     "select_pair",

@@ -34,6 +34,10 @@ INITIALISATION_BINS = ("same_instance", "other_initialisation")
 SOURCE_BINS = ("same_instance", "other_task", "other_pretraining", "other_both")
 #: Differences below this are rounding, not variance (areas lie in 0 to 1).
 ROUNDING = 1e-10
+#: Spread below this share of the largest area is a near tie, not variance. Accuracies move in steps
+#: of a face and levels lie half a decade apart, so that areas of two networks that differ at other
+#: levels may agree to 1e-6 by chance; one step of one source of a hundred faces is 1e-4 and more.
+NEAR_TIE = 5e-5
 
 COLUMNS = ["task", "pretraining", "form", "effect", "F", "df1", "df2", "p", "epsilon", "p_GG"]
 COLUMNS += ["np2", "np2_low", "np2_high", "ng2", "n_models", "n_areas", "note"]
@@ -92,21 +96,30 @@ def _scatter(values: pd.Series, by: list[pd.Series]) -> float:
     return float(((values - values.groupby(by).transform("mean")) ** 2).sum())
 
 
+def _largest(table: pd.DataFrame) -> float:
+    """Largest area, against which a near tie is one."""
+    return float(table["auc"].abs().max())
+
+
 def _effect(
     where: dict,
     effect: str,
     test: tuple[float, float],
     df: tuple[float, float],
-    error: float,
+    error: tuple[float, float],
     confidence: float,
     **more,
 ) -> dict:
-    """One row of a table of tests: ``test`` is (F, p), ``error`` the error's sum of squares."""
+    """One row of a table of tests: ``test`` is (F, p), ``error`` (sum of squares, largest area)."""
     F, p = test
     row = {**where, "effect": effect, "df1": df[0], "df2": df[1]}
-    if error < ROUNDING**2 or not np.isfinite(F):
-        # F would be a ratio to a rounding error
+    squares, largest = error
+    near = df[1] > 0 and np.sqrt(squares / df[1]) < NEAR_TIE * largest
+    if squares < ROUNDING**2 or near or not np.isfinite(F):
+        # F would be a ratio to a rounding error, or to how nearly steps of a face tie
         why = "networks do not vary in what this test compares: no error term"
+        if squares >= ROUNDING**2 and near:
+            why += f" (a near tie, within {np.sqrt(squares / df[1]):.0e})"
         return row | {"note": "; ".join(filter(None, [where.get("note"), why]))}
     low, high = partial_eta_squared_interval(F, *df, confidence)
     np2 = F * df[0] / (F * df[0] + df[1])
@@ -240,7 +253,7 @@ def _printed_two_way(long: pd.DataFrame, where: dict, confidence: float) -> list
     names = {"pretraining": "pretraining", "source": "source"}
     names["pretraining * source"] = "interaction"
     df2 = found.loc["Residual", "DF"]
-    error = _scatter(long["auc"], [long["pretraining"], long["source"]])
+    error = _scatter(long["auc"], [long["pretraining"], long["source"]]), _largest(long)
     rows = []
     for name, effect in names.items():
         # every factor is manipulated between subjects: generalized = partial eta squared
@@ -265,7 +278,7 @@ def _mixed(long: pd.DataFrame, where: dict, confidence: float) -> list[dict]:
     for name, effect in names.items():
         *test, df1, df2, ng2 = found.loc[name]
         form = {**where, "form": "design"}
-        error = between if effect == "pretraining" else within
+        error = (between if effect == "pretraining" else within), _largest(long)
         rows.append(_effect(form, effect, test, (df1, df2), error, confidence, ng2=ng2))
     return rows
 
@@ -315,14 +328,14 @@ def compute_source_anova(
             )
         *test, df1, ng2 = between.loc[0, ["F", "p_unc", "DF", "np2"]]
         df = (df1, between.loc[1, "DF"])
-        error = _scatter(long["auc"], [long["source"]])
+        error = _scatter(long["auc"], [long["source"]]), _largest(long)
         form = {**where, "form": "printed"}
         rows.append(_effect(form, "source", test, df, error, confidence, ng2=ng2))
         # two levels are always spherical: pingouin then gives no corrected p
         names = ["F", "p_unc", "ddof1", "ddof2", "ng2", "eps", "p_GG_corr"]
         *test, df1, df2, ng2, epsilon, p_gg = within.reindex(columns=names).loc[0]
         own = long["auc"].groupby(long["model"]).transform("mean")
-        error = _scatter(long["auc"] - own, [long["source"]])
+        error = _scatter(long["auc"] - own, [long["source"]]), _largest(long)
         form = {**where, "form": "design"}
         more = {"ng2": ng2, "epsilon": epsilon, "p_GG": p_gg}
         rows.append(_effect(form, "source", test, (df1, df2), error, confidence, **more))
@@ -351,7 +364,7 @@ def compute_pairwise(
         Per destination type and pair: ``first``, ``second``, ``difference`` (area of the second
         less the first), ``p_tukey``, ``t``, ``df``, ``p`` (paired), ``p_holm`` over the pairs of
         the type, ``low``, ``high``, ``dz`` (difference over its standard deviation), ``n_models``,
-        ``note``. Without variance in the differences t, p and dz are NaN.
+        ``note``. Without variance in the differences, or with a near tie, t, p and dz are NaN.
     """
     auc = check_auc(auc)
     rows = []
@@ -392,8 +405,12 @@ def _paired(first: pd.Series, second: pd.Series, confidence: float) -> dict:
     row = {"difference": difference.mean() if len(difference) else np.nan}
     if len(difference) < 2:
         return row | {"note": "one model: a paired test needs two initialisations"}
-    if np.ptp(difference) < ROUNDING:
+    spread = np.ptp(difference)
+    if spread < ROUNDING:
         return row | {"note": "the difference is the same in every model: no variance to test it"}
+    if spread < NEAR_TIE * max(first.abs().max(), second.abs().max()):
+        why = "a near tie of areas that move in steps of a face, no variance to test it"
+        return row | {"note": f"the difference agrees within {spread:.0e} in every model: {why}"}
     test = stats.ttest_rel(second, first)
     interval = test.confidence_interval(confidence)
     return row | {
@@ -560,6 +577,6 @@ def compute_trunk_anova(
             found = pg.anova(means, dv="auc", between="pretraining", detailed=True)
         *test, df1, ng2 = found.loc[0, ["F", "p_unc", "DF", "np2"]]
         df = (df1, found.loc[1, "DF"])
-        error = _scatter(means["auc"], [means["pretraining"]])
+        error = _scatter(means["auc"], [means["pretraining"]]), _largest(means)
         rows.append(_effect(where, "pretraining", test, df, error, confidence, ng2=ng2))
     return _table(rows)

@@ -227,6 +227,12 @@ def list_pairs(scores: pd.DataFrame) -> list[tuple[str, str]]:
     return [p for p in itertools.combinations(names, 2) if family_of(p[0]) != family_of(p[1])]
 
 
+def list_trunk_pairs(scores: pd.DataFrame) -> list[tuple[str, str]]:
+    """Pairs of training seeds of one pretraining (``synthface``, ``synthface-2``), in order."""
+    names = list(dict.fromkeys([*scores[SOURCE[0]], *scores[DESTINATION[0]]]))
+    return [p for p in itertools.combinations(names, 2) if family_of(p[0]) == family_of(p[1])]
+
+
 def select_pair(scores: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     """Rows whose source and destination both have one of two pretrainings.
 

@@ -7,7 +7,8 @@ there is still the study of that one, in which the tests of the other say why th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,12 +24,25 @@ from lib.generalization.anova import (
     compute_pairwise,
     compute_source_anova,
 )
-from lib.generalization.auc import Axis, Ends, compute_auc
-from lib.generalization.bins import BINS, DESTINATION, SOURCE, list_pairs, select_pair
+from lib.generalization.auc import Axis, Ends, compute_auc, summarise_auc
+from lib.generalization.bins import (
+    BINS,
+    DESTINATION,
+    SOURCE,
+    TRUNK_BINS,
+    compute_expectation,
+    list_pairs,
+    list_trunk_pairs,
+    select_pair,
+)
 from lib.generalization.claims import verdict
 
 #: Stands for the second pretraining where there is none.
 ABSENT = "no second pretraining"
+#: Bin -> words of a table, where its name alone says less.
+WORDS = {"same_instance": "itself", "other_both": "both other"}
+#: Characters of a line below a table: as many as fit beside the contents of the report.
+WIDTH = 88
 
 
 class Study(NamedTuple):
@@ -58,6 +72,13 @@ def list_studies(scores: pd.DataFrame) -> list[tuple[str, str]]:
 def select_study(scores: pd.DataFrame, general: str, face: str) -> pd.DataFrame:
     """Rows of one study: those of the pair, or all where there is no second pretraining."""
     return scores if face == ABSENT else select_pair(scores, general, face)
+
+
+def title_pairs(pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Line above a table or figure of each pair; empty where there is one pair only."""
+    if len(pairs) < 2:
+        return dict.fromkeys(pairs, "")
+    return {pair: " and ".join(pair) for pair in pairs}
 
 
 class Verdicts(NamedTuple):
@@ -139,6 +160,124 @@ def compute_study(
         order_types(compute_assumptions(auc, alpha), general, face),
         found.claims,
     )
+
+
+def compute_variants(
+    exact: pd.DataFrame,
+    drawn: pd.DataFrame,
+    general: str,
+    face: str,
+    axis: Axis = "log10",
+    ends: Ends = "printed",
+    confidence: float = 0.95,
+    alpha: float = 0.05,
+) -> dict[str, Study]:
+    """The study of one pair, the same over the other axis, and the same by drawn sources.
+
+    Parameters
+    ----------
+    exact, drawn : DataFrame
+        From :func:`compute_expectation` and :func:`compute_draws` of :func:`select_study`.
+    general, face, axis, ends, confidence, alpha
+        See :func:`compute_study`.
+
+    Returns
+    -------
+    dict
+        ``exact``, ``<other axis> axis``, ``<number> draws`` -> Study.
+    """
+    other = "linear" if axis == "log10" else "log10"
+    options = {"confidence": confidence, "alpha": alpha}
+    return {
+        "exact": compute_study(exact, general, face, axis, ends, **options),
+        f"{other} axis": compute_study(exact, general, face, other, ends, **options),
+        f"{drawn['draws'].iloc[0]} draws": compute_study(
+            drawn, general, face, axis, ends, **options
+        ),
+    }
+
+
+def summarise_areas(
+    variants: Mapping[str, Study], at_random: pd.DataFrame, confidence: float = 0.95
+) -> dict[str, pd.DataFrame]:
+    """Mean areas of every bin in each variant of a study, and of random pixels.
+
+    Parameters
+    ----------
+    variants : mapping of name -> Study
+        From :func:`compute_variants`.
+    at_random : DataFrame
+        From :func:`lib.masking.compute_random_curves`; may be empty. They have no source to draw,
+        so that the drawn variant goes without them.
+    confidence : float
+
+    Returns
+    -------
+    dict
+        Variant -> table of :func:`summarise_auc`, the bin ``random`` last.
+    """
+    types = [*DESTINATION[:2], "bin"]
+    found = {}
+    for name, study in variants.items():
+        pair = study.general, study.face
+        parts = [order_types(summarise_auc(study.auc, types, confidence), *pair)]
+        mine = at_random[at_random["destination_pretraining"].isin(pair)]
+        if len(mine) and not name.endswith("draws"):
+            axis, ends = study.auc[["axis", "ends"]].iloc[0]
+            areas = compute_auc(mine, axis, ends).assign(bin="random")
+            parts.append(order_types(summarise_auc(areas, types, confidence), *pair))
+        found[name] = pd.concat(parts, ignore_index=True)
+    return found
+
+
+def show_areas(areas: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Mean areas of the variants side by side, and the number of networks behind each.
+
+    Parameters
+    ----------
+    areas : mapping of variant -> DataFrame
+        From :func:`summarise_areas`; the first has every row.
+    """
+    types = [*DESTINATION[:2], "bin"]
+    named = {name: table.set_index(types) for name, table in areas.items()}
+    first = next(iter(named.values()))
+    table = pd.DataFrame({name: found["auc"].reindex(first.index) for name, found in named.items()})
+    table = table.assign(n=first["n_models"]).reset_index()
+    return table.rename(columns=lambda c: c.removeprefix("destination_"))
+
+
+def compare_trunks(
+    scores: pd.DataFrame, axis: Axis = "log10", ends: Ends = "printed", confidence: float = 0.95
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Relevance of another training of the same trunk: areas, and pairs of sources.
+
+    Two training seeds of one pretraining (``synthface``, ``synthface-2``) are no pair of the
+    published design; how far they agree says how much of a difference between pretrainings is one
+    between trunks.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        From :func:`lib.generalization.check_scores`.
+    axis, ends, confidence
+        See :func:`compute_study`.
+
+    Returns
+    -------
+    (auc, pairwise)
+        As in :class:`Study`, with ``general`` and ``face`` (the two trunks); the ``analysis`` of
+        ``pairwise`` is ``other trunk``. Empty where no pretraining has two trunks.
+    """
+    areas, pairs = [pd.DataFrame()], [pd.DataFrame()]
+    for first, second in list_trunk_pairs(scores):
+        auc = compute_auc(compute_expectation(select_pair(scores, first, second)), axis, ends)
+        auc = order_types(auc.assign(axis=axis, ends=ends), first, second)
+        found = compute_pairwise(auc, ("same_instance", *TRUNK_BINS), confidence)
+        found = order_types(_stack({"other trunk": found}), first, second)
+        names = {"general": first, "face": second}
+        areas.append(auc.assign(**names))
+        pairs.append(found.assign(**names))
+    return pd.concat(areas, ignore_index=True), pd.concat(pairs, ignore_index=True)
 
 
 def order_types(table: pd.DataFrame, general: str, face: str) -> pd.DataFrame:
@@ -277,16 +416,21 @@ def summarise_findings(study: Study, confidence: float = 0.95) -> dict[str, str]
     Returns
     -------
     dict
-        ``claims``, ``reproduced``, ``direction``, ``not_reproduced``, ``not_testable`` (in the form
-        of the design), ``forms_differ``, and the claims of :data:`CONTRASTS`, e.g.
-        ``+0.031 [+0.012, +0.050]``.
+        ``claims``; ``effects``, those that claim a difference, and of these ``reproduced``,
+        ``direction``, ``not_reproduced``, ``not_testable`` (in the form of the design); ``nulls``,
+        those that claim none, and the same four with ``null_`` before; ``forms_differ``, and the
+        claims of :data:`CONTRASTS`, e.g. ``+0.031 [+0.012, +0.050]``.
     """
     verdicts = study.claims["verdict_design"]
+    null = study.claims["null_claim"].astype(bool)
     words = {"reproduced": "reproduced", "direction": "same direction"}
     words |= {"not_reproduced": "not reproduced", "not_testable": "not testable"}
-    found = {"claims": str(len(verdicts))}
-    found |= {name: str((verdicts == word).sum()) for name, word in words.items()}
-    found["forms_differ"] = str((verdicts != study.claims["verdict_printed"]).sum())
+    found = {"claims": len(verdicts), "effects": (~null).sum(), "nulls": null.sum()}
+    for name, word in words.items():
+        found[name] = ((verdicts == word) & ~null).sum()
+        found[f"null_{name}"] = ((verdicts == word) & null).sum()
+    found["forms_differ"] = (verdicts != study.claims["verdict_printed"]).sum()
+    found = {name: str(count) for name, count in found.items()}
     contrasts = compute_contrasts(study.auc, study.general, study.face, confidence)
     for row in contrasts.itertuples():
         found[row.claim] = _difference_in_words(row.estimate, row.low, row.high)
@@ -333,23 +477,139 @@ def show_tests(tests: pd.DataFrame, analysis: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``task``, ``pretraining``, ``effect``, ``as printed``, ``as designed``, ``note``: F with its
-        degrees of freedom, p (with the Greenhouse-Geisser one where there is one), partial eta
-        squared with its interval.
+        ``task``, ``pretraining``, ``effect`` (the latter two where they vary), ``as printed``,
+        ``as designed``: F with its degrees of freedom, p (with the Greenhouse-Geisser one where
+        there is one), partial eta squared with its interval. Notes by :func:`list_notes`.
     """
     part = tests.loc[tests["analysis"] == analysis]
     keys = ["task", "pretraining", "effect"]
     words = part.assign(words=[_test_in_words(row) for _, row in part.iterrows()])
     order = pd.MultiIndex.from_frame(part[keys].drop_duplicates())
     wide = words.set_index([*keys, "form"])["words"].unstack("form").reindex(order)  # noqa: PD010
-    notes = part.groupby(keys)["note"].agg(lambda n: "; ".join(dict.fromkeys(filter(None, n))))
-    wide = wide.assign(note=notes).reset_index()
     named = wide.rename(columns={"printed": "as printed", "design": "as designed"})
-    return named[[*keys, "as printed", "as designed", "note"]]
+    named = named.rename_axis(columns=None).reset_index()
+    varied = [k for k in keys if k == "task" or len(set(named[k])) > 1]
+    return named[[*varied, "as printed", "as designed"]]
 
 
-def show_claims(claims: pd.DataFrame) -> pd.DataFrame:
-    """Verdicts for reading: what was printed, the two verdicts, differences or what is missing."""
+def list_notes(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """Notes of a table as lines to stand below it, each once with the rows that it is about.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With a column ``note`` (or ``warning``); empty text is no note.
+    by : sequence of str
+        Columns that name a row; ``contrast`` may stand for ``first`` and ``second``.
+
+    Returns
+    -------
+    list of str
+        Folded to the width of the report; empty where there is nothing to note.
+    """
+    column = "note" if "note" in table.columns else "warning"
+    found: dict[str, list[str]] = {}
+    for _, row in table.iterrows():
+        if row[column] and not pd.isna(row[column]):
+            found.setdefault(row[column], []).append(", ".join(_part(row, c) for c in by))
+    return [
+        textwrap.fill(f"{'; '.join(dict.fromkeys(rows))}: {note}", WIDTH, subsequent_indent="    ")
+        for note, rows in found.items()
+    ]
+
+
+def _part(row: pd.Series, column: str) -> str:
+    if column != "contrast":
+        return str(row[column]).replace("_", " ")
+    return _contrast(row["first"], row["second"]) if "first" in row else _in_words(row[column])
+
+
+def _contrast(first: str, second: str) -> str:
+    words = [WORDS.get(name, name.replace("_", " ")) for name in (second, first)]
+    return " less ".join(words)
+
+
+def _in_words(contrast: str) -> str:
+    """A contrast of the mixed-effects model, ``second - first`` or a plain name."""
+    second, minus, first = contrast.partition(" - ")
+    return _contrast(first, second) if minus else contrast
+
+
+def _with_interval(row: pd.Series, value: str) -> str:
+    if np.isnan(row[value]):
+        return ""
+    text = f"{row[value]:+.3f}"
+    return text if np.isnan(row["low"]) else f"{text} [{row['low']:+.3f}, {row['high']:+.3f}]"
+
+
+def show_pairwise(pairwise: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of sources for reading: difference with its interval, both p, dz; all as words."""
+    p = {f"p {name}": pairwise[f"p_{name.lower()}"].map(format_p) for name in ("Tukey", "Holm")}
+    return pd.DataFrame(
+        {
+            "pretraining": pairwise["pretraining"],
+            "task": pairwise["task"],
+            "contrast": [
+                _contrast(*c) for c in zip(pairwise["first"], pairwise["second"], strict=True)
+            ],
+            "difference": [_with_interval(row, "difference") for _, row in pairwise.iterrows()],
+            **p,
+            "dz": pairwise["dz"].map(lambda v: "" if np.isnan(v) else f"{v:.2f}"),
+        }
+    )
+
+
+def show_identities(identities: pd.DataFrame) -> pd.DataFrame:
+    """Contrasts of the mixed-effects model for reading: interval, p, standard deviations."""
+    return pd.DataFrame(
+        {
+            "pretraining": identities["pretraining"].str.replace(" - ", " less "),
+            "task": identities["task"],
+            "contrast": identities["contrast"].map(_in_words),
+            "difference": [_with_interval(row, "estimate") for _, row in identities.iterrows()],
+            "p Holm": identities["p_holm"].map(format_p),
+            "sd faces": identities["sd_identity"],
+            "networks": identities["sd_network"],
+            "residual": identities["sd_residual"],
+        }
+    )
+
+
+def show_printed(printed: pd.DataFrame) -> pd.DataFrame:
+    """The printed tests for reading, from :func:`lib.generalization.recompute_printed`."""
+    p = {name: printed[name].map("{:.2g}".format) for name in printed.filter(like="p_")}
+    reach = p["p_recomputed"] + " (" + p["p_low"] + " to " + p["p_high"] + ")"
+    degrees = [
+        [
+            f"F({a:.0f}, {b:.0f})"
+            for a, b in zip(printed[f"{k}df1"], printed[f"{k}df2"], strict=True)
+        ]
+        for k in ("", "design_")
+    ]
+    return pd.DataFrame(
+        {
+            "effect": printed["effect"],
+            "printed": [f"{d} = {F:g}" for d, F in zip(degrees[0], printed["F"], strict=True)],
+            "p": p["p_printed"],
+            "p recomputed": reach,
+            "agrees": printed["agrees"].map({True: "yes", False: "no"}),
+            "design": degrees[1],
+            "p design": p["p_design"],
+        }
+    )
+
+
+def show_claims(claims: pd.DataFrame, null: bool = False) -> pd.DataFrame:
+    """Verdicts for reading: what was printed, the two verdicts, differences or what is missing.
+
+    Parameters
+    ----------
+    claims : DataFrame
+        ``Study.claims``.
+    null : bool
+        Those that claim no difference, in place of those that claim one.
+    """
+    claims = claims[claims["null_claim"].astype(bool) == null]
     named = {"published": "printed", "verdict_printed": "as printed", "note": "areas, or why not"}
     named |= {"verdict_design": "as designed"}
     return claims.rename(columns=named)[["printed", "as printed", "as designed", named["note"]]]

@@ -3,7 +3,8 @@
 A choice is one line of ``params/multiverse.yml``: a parameter of a chapter and the values it might
 as well have. Choices of chapter 05 (``STATISTICS``) are read from the scores that are there; a
 value of an earlier chapter needs a run of its own, which leaves out what no specification uses
-(``spared`` in that file) and is named ``<base>.multiverse+<parameter>=<value>``.
+(``spared`` in that file) and is named ``<base>.multiverse+<parameter>=<value>``. A choice that
+changes nothing by itself is carried out beside a value of another (``paired``).
 """
 
 from __future__ import annotations
@@ -25,17 +26,22 @@ LAST = "04_masking"
 #: A run that has its own fills is a specification by the fill that is analysed.
 FILLS = "masking.fills"
 #: Blocks of the file of choices.
-PARTS = ("choices", "spared")
+PARTS = ("choices", "spared", "paired")
 #: Settings of the statistics that make a specification; the others (draws, seed) make none.
 ANALYSIS = ("mask", "fill", "axis", "ends", "alpha", "confidence")
 
 
 class Choice(NamedTuple):
-    """A parameter of a chapter and the values it might as well have."""
+    """A parameter of a chapter and the values it might as well have.
+
+    ``beside`` names another choice and those of its values beside which alone this one says
+    anything.
+    """
 
     chapter: str
     field: str
     options: tuple
+    beside: tuple[str, tuple] | None = None
 
     @property
     def name(self) -> str:
@@ -51,7 +57,9 @@ def load_choices(path: Path) -> tuple[list[Choice], dict[str, Any]]:
     path : Path
         ``choices``: one line per choice, ``chapter.parameter: [values]`` (where a parameter is a
         list, as ``masking.fills``, a plain value stands for a list of one); ``spared``: one line
-        per setting, ``chapter.parameter: value``.
+        per setting, ``chapter.parameter: value``; ``paired``: one line per choice that changes
+        nothing by itself, ``chapter.parameter: {chapter.parameter: [values]}``, another choice and
+        those of its values beside which it does.
 
     Returns
     -------
@@ -62,7 +70,7 @@ def load_choices(path: Path) -> tuple[list[Choice], dict[str, Any]]:
     ------
     InputError
         No such file, unreadable, a parameter that no chapter has or that makes no specification,
-        or a value that its chapter refuses.
+        a value that its chapter refuses, or a pair of what are no choices.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; name a file like params/multiverse.yml.")
@@ -72,13 +80,35 @@ def load_choices(path: Path) -> tuple[list[Choice], dict[str, Any]]:
         raise InputError(f"{path} is not readable YAML; mend it or restore it.") from None
     parts = [content.get(part) or {} for part in PARTS] if isinstance(content, dict) else [None]
     if not all(isinstance(part, dict) for part in parts) or set(content) - set(PARTS):
-        raise InputError(f"{path} must hold two blocks of lines, {' and '.join(PARTS)}.")
+        raise InputError(f"{path} must hold blocks of lines named {', '.join(PARTS)}.")
     choices = [_read_choice(path, str(name), values) for name, values in parts[0].items()]
     spared = {}
     for name, value in parts[1].items():
         one = _read_choice(path, str(name), [value])
         spared[one.name] = one.options[0]
+    for name, partner in parts[2].items():
+        choices = _pair(path, choices, str(name), partner)
     return choices, spared
+
+
+def _pair(path: Path, choices: list[Choice], name: str, partner: Any) -> list[Choice]:
+    """The choices, one of them paired as a line of the file says."""
+    if not isinstance(partner, dict) or len(partner) != 1:
+        raise InputError(f"{path}: {name} must be paired as {{chapter.parameter: [values]}}.")
+    (other, values), known = next(iter(partner.items())), {c.name: c for c in choices}
+    for wanted in (name, str(other)):
+        if wanted not in known or known[wanted].chapter >= STATISTICS:
+            raise InputError(
+                f"{path}: {wanted} is paired and is no choice of a chapter before {STATISTICS}; "
+                f"add it to the choices or remove the line (choices: {', '.join(known)})."
+            )
+    if name == other:
+        raise InputError(f"{path}: {name} is paired with itself; name another choice.")
+    allowed = _read_choice(path, str(other), values).options
+    lost = [v for v in allowed if v not in known[other].options]
+    if lost:
+        raise InputError(f"{path}: {name} is paired with {other} = {lost[0]}, which is no choice.")
+    return [c._replace(beside=(other, allowed)) if c.name == name else c for c in choices]
 
 
 def _read_choice(path: Path, name: str, values: Any) -> Choice:
@@ -124,18 +154,55 @@ def list_departures(
         is not among them.
     """
     options = []
+    own = {}
     for choice in choices:
         if choice.chapter < STATISTICS:
             base = settings[choice.chapter].model_dump(mode="json")[choice.field]
+            own[choice.name] = base
             values = [v for v in choice.options if v != base]
             if choice.name == FILLS:
                 # the base run's scores hold those already
                 values = [v for v in values if not set(v) <= set(base)]
             options.append([{}, *({choice.name: v} for v in values)])
+    paired = {c.name: c.beside for c in choices if c.beside and c.chapter < STATISTICS}
     if not grid:
-        return [departure for values in options for departure in values[1:]]
+        single = [departure for values in options for departure in values[1:]]
+        return [found for departure in single for found in _add_partner(departure, paired, own)]
     combined = (dict(itertools.chain(*map(dict.items, c))) for c in itertools.product(*options))
-    return [departures for departures in combined if departures]
+    return [d for d in combined if d and _says_something(d, paired, own)]
+
+
+def _add_partner(departure: dict, paired: Mapping, own: Mapping) -> list[dict]:
+    """One departure, or it beside each value of its partner that makes it one."""
+    (name,) = departure
+    if name not in paired:
+        return [departure]
+    partner, values = paired[name]
+    if own[partner] in values:
+        return [departure]
+    return [departure | {partner: value} for value in values]
+
+
+def _says_something(departures: Mapping, paired: Mapping, own: Mapping) -> bool:
+    return all(
+        (own | departures)[partner] in values
+        for name, (partner, values) in paired.items()
+        if name in departures
+    )
+
+
+def read_back(
+    departures: Mapping[str, Any], settings: Mapping[str, params.Chapter]
+) -> dict[str, Any]:
+    """Settings of the statistics that a run of these departures can satisfy.
+
+    Such a run ends before the statistics; its base run may analyse a fill or a mask that it does
+    not have, and settings that do not fit together are refused.
+    """
+    chapter = settings[STATISTICS]
+    found = {} if chapter.mask == "relevance" else {"generalization.mask": "relevance"}
+    fills = departures.get(FILLS, settings[LAST].fills)
+    return found | ({"generalization.fill": fills[0]} if chapter.fill not in ("", *fills) else {})
 
 
 def chapter_of(name: str) -> str:

@@ -13,6 +13,7 @@ import xarray as xr
 from lib import store
 from lib.errors import InputError
 from lib.generalization import CLAIMS, check_scores, compute_auc, compute_expectation
+from lib.generalization.bins import DESTINATION, SOURCE
 from lib.generalization.study import (
     compute_contrasts,
     compute_verdicts,
@@ -26,6 +27,8 @@ from lib.progress import track
 VERDICTS = ("reproduced", "same direction", "not reproduced", "not testable")
 #: Contrast that orders the curve: what the paper's title claim is about.
 HEADLINE = "other_pretraining"
+#: The two pretrainings that a row speaks about.
+PAIR = ("general", "face")
 
 
 def name_columns(choices: Sequence[Choice]) -> list[str]:
@@ -80,8 +83,10 @@ def compute_specifications(
     Returns
     -------
     DataFrame
-        One row per specification and claim: ``specification`` (number; 0 is the base run as it is
-        analysed in chapter 05), ``run``, the columns of :func:`name_columns` as text, ``claim``,
+        One row per specification, pair of pretrainings and claim: ``specification`` (number; 0 is
+        the base run as it is analysed in chapter 05), ``run``, the columns of :func:`name_columns`
+        as text, ``general`` and ``face`` (the pair), ``claim``, ``null_claim`` (whether it claims
+        that there is no difference),
         ``estimate``, ``low``, ``high`` (see :func:`compute_contrasts`; NaN for claims that are no
         single difference), ``verdict_printed``, ``verdict_design``, ``note`` (why a specification
         cannot be computed).
@@ -104,34 +109,60 @@ def compute_specifications(
         fills = [f for f in held if listed is None or f in listed or FILLS in variant.departures]
         for mask, fill in itertools.product(options["mask"], fills):
             todo.append((variant, mask, fill))
+    pairs = _pairs_of(data[variants[0].run])
     rows = []
     rest = {field: values for field, values in options.items() if field != "mask"}
     for variant, mask, fill in track(todo, "specifications"):
         common = _words(plain | variant.departures | {"mask": mask, "fill": fill})
-        curves, pair, why = None, ("", ""), ""
+        curves, why = {}, ""
         try:
             scores = check_scores(read(data[variant.run], mask=mask, fill=fill), missing="drop")
-            pair = list_studies(scores)[0]
-            curves = compute_expectation(select_study(scores, *pair))
+            for pair in list_studies(scores):
+                curves[pair] = compute_expectation(select_study(scores, *pair))
         except InputError as error:
             why = str(error)
+            curves = dict.fromkeys(pairs)
         for combination in itertools.product(*rest.values()):
             analysis = base | dict(zip(rest, combination, strict=True))
             words = _words(analysis) | common
-            found = _judge(curves, pair, analysis, why)
+            found = [
+                _judge(c, pair, analysis, why).assign(general=pair[0], face=pair[1])
+                for pair, c in curves.items()
+            ]
+            found = pd.concat(found, ignore_index=True)
             rows.append(found.assign(run=variant.run, **{c: words[c] for c in columns}))
     table = pd.concat(rows, keys=range(len(rows)), names=["specification", None]).reset_index(0)
     # a fill that two runs hold is one specification
-    table = table.drop_duplicates([*columns, "claim"])
+    table = table.drop_duplicates([*columns, *PAIR, "claim"])
     return _base_first(table, columns, _words(plain | base))
 
 
+def _pairs_of(data: xr.Dataset) -> list[tuple[str, str]]:
+    """Pairs of pretrainings of a run whose scores could not be read as a table."""
+    if "source_pretraining" not in data.coords:
+        return [("", "")]
+    names = {SOURCE[0]: data["source_pretraining"].to_numpy().astype(str)}
+    return list_studies(pd.DataFrame(names | {DESTINATION[0]: names[SOURCE[0]]}))
+
+
+def write_value(value: Any) -> str:
+    """A value of a choice for a table and a figure: lists by their entries."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def list_table_pairs(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Pairs of pretrainings in a table of specifications, in order."""
+    return list(dict.fromkeys(zip(table["general"], table["face"], strict=True)))
+
+
+def select_table_pair(table: pd.DataFrame, general: str, face: str) -> pd.DataFrame:
+    """Rows of one pair of pretrainings."""
+    chosen = (table["general"] == general) & (table["face"] == face)
+    return table.loc[chosen].reset_index(drop=True)
+
+
 def _words(values: Mapping[str, Any]) -> dict[str, str]:
-    """Values for a table and a figure: lists by their entries."""
-    return {
-        name: ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        for name, value in values.items()
-    }
+    return {name: write_value(value) for name, value in values.items()}
 
 
 def _judge(
@@ -143,13 +174,13 @@ def _judge(
             auc = compute_auc(curves, analysis["axis"], analysis["ends"])
             chosen = {name: analysis[name] for name in ("confidence", "alpha")}
             claims = compute_verdicts(auc, *pair, **chosen).claims
-            claims = claims[["claim", "verdict_printed", "verdict_design"]]
+            claims = claims[["claim", "null_claim", "verdict_printed", "verdict_design"]]
             contrasts = compute_contrasts(auc, *pair, analysis["confidence"])
             found = claims.merge(contrasts[["claim", "estimate", "low", "high"]], how="left")
             return found.assign(note="")
         except InputError as error:
             why = str(error)
-    untested = pd.DataFrame({"claim": [c.id for c in CLAIMS]})
+    untested = pd.DataFrame([(c.id, c.is_null) for c in CLAIMS], columns=["claim", "null_claim"])
     verdicts = dict.fromkeys(("verdict_printed", "verdict_design"), "not testable")
     return untested.assign(**verdicts, estimate=np.nan, low=np.nan, high=np.nan, note=why)
 
@@ -166,9 +197,9 @@ def _base_first(table: pd.DataFrame, columns: Sequence[str], own: Mapping[str, s
             dict(zip(specifications["specification"], departs, strict=True))
         ),
     )
-    first = ["specification", "run", "departs", *columns, "claim", "estimate", "low", "high"]
+    first = ["specification", "run", "departs", *columns, *PAIR, "claim", "null_claim"]
     return table.sort_values("specification", kind="stable")[
-        [*first, "verdict_printed", "verdict_design", "note"]
+        [*first, "estimate", "low", "high", "verdict_printed", "verdict_design", "note"]
     ].reset_index(drop=True)
 
 
@@ -185,13 +216,14 @@ def summarise_survival(table: pd.DataFrame, form: str = "design") -> pd.DataFram
     Returns
     -------
     DataFrame
-        Per claim: ``claim``, how many specifications give each verdict, ``lowest`` and ``highest``
-        estimate, and ``survives``, over the specifications in which it can be tested:
+        Per pair of pretrainings and claim: ``general``, ``face``, ``claim``, ``null_claim``, how
+        many specifications give each verdict, ``lowest`` and ``highest`` estimate, and
+        ``survives``, over the specifications in which it can be tested:
         ``everywhere`` (reproduced in all), ``in direction`` (that or the same direction in all),
         ``nowhere`` (neither in any), ``depends``; or ``not testable``.
     """
     rows = []
-    for claim, part in table.groupby("claim", sort=False):
+    for (*where, claim), part in table.groupby([*PAIR, "null_claim", "claim"], sort=False):
         count = part[f"verdict_{form}"].value_counts()
         numbers = {name: int(count.get(name, 0)) for name in VERDICTS}
         tested = len(part) - numbers["not testable"]
@@ -206,8 +238,60 @@ def summarise_survival(table: pd.DataFrame, form: str = "design") -> pd.DataFram
         else:
             word = "depends"
         reach = {"lowest": part["estimate"].min(), "highest": part["estimate"].max()}
-        rows.append({"claim": claim, **numbers, **reach, "survives": word})
+        general, face, null = where
+        named = {"general": general, "face": face, "claim": claim, "null_claim": null}
+        rows.append({**named, **numbers, **reach, "survives": word})
     return pd.DataFrame(rows)
+
+
+def show_survival(survival: pd.DataFrame, null: bool = False) -> pd.DataFrame:
+    """Survival for reading: claims of a difference, or those that there is none.
+
+    Parameters
+    ----------
+    survival : DataFrame
+        From :func:`summarise_survival`, of one pair of pretrainings.
+    null : bool
+    """
+    part = survival[survival["null_claim"].astype(bool) == null]
+    return part.drop(columns=[*PAIR, "null_claim"])
+
+
+def summarise_findings(
+    table: pd.DataFrame, survival: pd.DataFrame, runs: int
+) -> dict[str, int | str]:
+    """Numbers of the chapter's last paragraph, for one pair of pretrainings.
+
+    Parameters
+    ----------
+    table, survival : DataFrame
+        Of that pair.
+    runs : int
+
+    Returns
+    -------
+    dict
+        ``n_specifications``, ``n_runs``, ``general``, ``face``; ``lowest``, ``highest`` and
+        ``positive`` of the headline contrast; for each answer of ``survives`` how many claims of a
+        difference have it, with their names, and with ``null_`` before those of no difference.
+    """
+    headline = table.loc[table["claim"] == HEADLINE, "estimate"]
+    found = {
+        "n_specifications": int(table["specification"].nunique()),
+        "n_runs": runs,
+        "general": table["general"].iloc[0],
+        "face": table["face"].iloc[0],
+        "lowest": f"{headline.min():+.3f}" if headline.notna().any() else "none",
+        "highest": f"{headline.max():+.3f}" if headline.notna().any() else "none",
+        "positive": f"{(headline > 0).sum()} of {headline.notna().sum()}",
+    }
+    for null, prefix in ((False, ""), (True, "null_")):
+        part = survival[survival["null_claim"].astype(bool) == null]
+        for word in ("everywhere", "in direction", "depends", "nowhere", "not testable"):
+            names = part.loc[part["survives"] == word, "claim"]
+            text = f"{len(names)} ({', '.join(names)})" if len(names) else "0"
+            found[prefix + word.replace(" ", "_")] = text
+    return found
 
 
 def summarise_departures(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -226,8 +310,22 @@ def summarise_departures(table: pd.DataFrame, columns: Sequence[str]) -> pd.Data
         Per choice and value that departs from the base: ``choice``, ``value``, ``pairs`` (of
         specifications that differ in this choice alone), ``shift`` (of the headline contrast, mean
         over pairs), ``largest`` (shift of any contrast in any pair, with its sign), ``verdicts``
-        (how many of them change), ``of`` (how many there are).
+        (how many of them change), ``of`` (how many there are). ``general`` and ``face`` name the
+        pair of pretrainings.
     """
+    names = ["choice", "value", "pairs", "shift", "largest", "verdicts", "of"]
+    parts = [pd.DataFrame(columns=[*PAIR, *names])]
+    for pair in list_table_pairs(table):
+        found = _departures_of(select_table_pair(table, *pair), columns)
+        parts.append(pd.DataFrame(found, columns=names).assign(general=pair[0], face=pair[1]))
+    filled = [part for part in parts if len(part)] or parts[:1]
+    return pd.concat(filled, ignore_index=True)[[*PAIR, *names]]
+
+
+def _departures_of(table: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, Any]]:
+    if 0 not in set(table["specification"]):
+        # the base run does not have this pair, so that nothing departs from it
+        return []
     own = table.loc[table["specification"] == 0, columns].iloc[0]
     rows = []
     for choice in columns:
@@ -251,5 +349,4 @@ def summarise_departures(table: pd.DataFrame, columns: Sequence[str]) -> pd.Data
                     "of": len(both),
                 }
             )
-    names = ["choice", "value", "pairs", "shift", "largest", "verdicts", "of"]
-    return pd.DataFrame(rows, columns=names)
+    return rows

@@ -31,7 +31,7 @@ def plot_specifications(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
     Parameters
     ----------
     table : DataFrame
-        From :func:`lib.multiverse.outcomes.compute_specifications`.
+        From :func:`lib.multiverse.outcomes.compute_specifications`, one pair of pretrainings.
     columns : sequence of str
         Choices to show; those with one value in all specifications are left out.
 
@@ -45,7 +45,8 @@ def plot_specifications(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
     )
     order = headline["specification"].to_list()
     x = np.arange(len(order))
-    base = order.index(0)
+    # an open choice of pretrainings may leave this pair out of the base run
+    base = order.index(0) if 0 in order else None
     varied = [c for c in columns if len(set(table[c])) > 1]
     rows = [(c, value) for c in varied for value in dict.fromkeys(table[c])]
     claims = list(dict.fromkeys(table["claim"]))
@@ -56,7 +57,7 @@ def plot_specifications(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
     _plot_curve(axes[0], x, headline)
     _plot_verdicts(axes[1], table, order, claims)
     _plot_choices(axes[2], headline, rows)
-    for ax in axes:
+    for ax in axes if base is not None else ():
         ax.axvspan(base - 0.5, base + 0.5, color="#F3E3B0", zorder=0)
     axes[2].set_xlabel("specification, from the lowest estimate to the highest (tinted: this run)")
     axes[2].set_xlim(-0.5, len(order) - 0.5)
