@@ -163,6 +163,7 @@ rule relevance:
         # the explorer's own files, and what the planted cue is rendered from
         [f"explorer/{name}" for name in ("index.html", "style.css", "app.js")],
         "data/faces/assets.npz",
+        "benchmarks/results.csv",
     output:
         table("similarity"),
         table("groups"),

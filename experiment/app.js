@@ -8,9 +8,26 @@
   const study = window.STUDY;
   const stage = document.getElementById("stage");
   const notice = document.getElementById("notice");
+  const say = (text) => {
+    notice.textContent = text;
+    notice.hidden = !text;
+  };
+  const absent = Object.entries({
+    "vendor/jspsych.js": window.initJsPsych,
+    "study.js": study,
+    "plugins.js": window.FaceChoice,
+  }).filter(([, there]) => !there).map(([file]) => file);
+  if (absent.length) {
+    // The text that stands in the page stays and says what to do.
+    say(`${absent.join(" and ")} could not be loaded.`);
+    return;
+  }
   const COLUMNS = ["subj", "session", "trial", "rt", "object_response", "category", "condition",
     "imagename", "target", "left", "right", "input"];
-  const KEY = `face-choice:${study.id}`;
+  // The observer whom the address names. Each has a place of their own in the browser, so that one
+  // after another can sit down at the same computer.
+  const invited = (new URLSearchParams(window.location.search).get("observer") ?? "").trim();
+  const KEY = `face-choice:${study.id}${invited && `:${invited}`}`;
   let state = null;
   let broken = new Set();
   let downloaded = false;
@@ -27,10 +44,6 @@
     return whole === 1 ? "a minute" : `${whole} minutes`;
   };
   const picture = (face) => `faces/${study.faces[face].file}`;
-  const say = (text) => {
-    notice.textContent = text;
-    notice.hidden = !text;
-  };
 
   // ---- answers that outlive a reload
 
@@ -153,15 +166,12 @@
 
   const who = {
     type: TextPage,
-    html: () => {
-      const given = new URLSearchParams(window.location.search).get("observer") ?? "";
-      return `<h1>Your observer number</h1>
-        <p>If you were given a number from 1 to ${study.lists.length}, enter it. It decides the order
-        of the faces, so that everybody together sees each order and each side equally often.</p>
-        <p>If you were given none, leave the field empty: a random number is drawn.</p>
-        <div class="field"><label for="number">Observer number</label>
-        <input id="number" inputmode="numeric" autocomplete="off" value="${escape(given)}"></div>`;
-    },
+    html: () => `<h1>Your observer number</h1>
+      <p>If you were given a number from 1 to ${study.lists.length}, enter it. It decides the order
+      of the faces, so that everybody together sees each order and each side equally often.</p>
+      <p>If you were given none, leave the field empty: a random number is drawn.</p>
+      <div class="field"><label for="number">Observer number</label>
+      <input id="number" inputmode="numeric" autocomplete="off" value="${escape(invited)}"></div>`,
     button: "Continue",
     check: (page) => {
       const text = page.querySelector("#number").value.trim();

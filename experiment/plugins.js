@@ -1,7 +1,8 @@
 /* Two jsPsych plugins: a page of text, and the choice between two faces. */
 "use strict";
 
-const { ParameterType } = window.jsPsychModule;
+// Without jsPsych the page says which file is missing (app.js); nothing may stop it from doing so.
+const { ParameterType } = window.jsPsychModule ?? { ParameterType: {} };
 
 /** A page that is read and left by a button. */
 class TextPage {

@@ -23,6 +23,7 @@ from PIL import Image
 
 from lib.errors import InputError
 from lib.faces.imagefile import open_image
+from lib.humans.responses import check_names
 from lib.humans.trials import CONDITIONS
 
 SOURCES = Path(__file__).resolve().parent.parent / "experiment"
@@ -155,7 +156,8 @@ def write_experiment(
     Raises
     ------
     InputError
-        A face without a picture, pictures of different shapes, trials that do not fit, jsPsych not
+        A face without a picture or with a name that a table of answers cannot hold (empty, a space
+        at an end, ``na``), pictures of different shapes, trials that do not fit, jsPsych not
         installed, or a folder with something else in it.
     """
     folder = Path(folder)
@@ -239,6 +241,7 @@ def _check_trials(trials, practice, faces):
     shown = {
         str(face) for table in tables for c in ("target", "left", "right") for face in table[c]
     }
+    check_names(sorted(shown))
     known = {str(face) for face in faces}
     absent = sorted(shown - known)
     if absent:

@@ -7,10 +7,12 @@ import pytest
 from scipy import special, stats
 from statsmodels.discrete.discrete_model import Logit
 from statsmodels.genmod.bayes_mixed_glm import BinomialBayesMixedGLM
+from statsmodels.regression.linear_model import OLS
+from statsmodels.stats.multitest import multipletests
 
 from lib import humans
 from lib.errors import InputError
-from lib.humans.coverage import _as_scored
+from lib.humans.coverage import _as_scored, t_interval, wilson_interval
 from lib.humans.mixed import _Problem
 from lib.humans.simulate import log_odds_of_mean
 from lib.humans.trials import balanced_sides
@@ -216,6 +218,14 @@ def test_identities_worked_by_hand_and_against_scipy():
     assert table["p_holm"].tolist() == pytest.approx([0.75, 0.75])
 
 
+@pytest.mark.parametrize("count", [0, 1, 12])
+def test_holm_agrees_with_statsmodels(count):
+    p = np.random.default_rng(count).random(count) ** 3
+    p[count // 2 :] = p[count // 2 :].round(1)  # ties
+    reference = multipletests(p, method="holm")[1] if count else []
+    assert humans.statistics.correct_holm(p) == pytest.approx(reference)
+
+
 def test_consistency_is_found_where_it_is_and_not_where_it_is_not():
     rng = np.random.default_rng(1)
     v = rng.normal(0, 1.0, 95)
@@ -243,6 +253,37 @@ def test_agreement_worked_by_hand():
     assert found["agreement_chance"] == pytest.approx((3 / 8) ** 2 + (5 / 8) ** 2)
     with pytest.raises(InputError, match="needs 4"):
         humans.compute_consistency(scored_from([[1, 0], [0, 1]]))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.ones((5, 6)),  # unanimous
+        np.repeat([[1.0], [0], [1], [0], [1]], 6, axis=1),  # everybody the same way throughout
+        np.ones((5, 1)),  # one identity
+        np.vstack([np.eye(6)[:1], np.ones((4, 6))]),  # one observer who differs at all
+    ],
+)
+def test_consistency_of_answers_that_are_all_alike_is_said_to_be_impossible(x):
+    with pytest.raises(InputError, match="hardly differ between identities"):
+        humans.compute_consistency(scored_from(x), splits=20)
+
+
+@pytest.mark.filterwarnings("error")
+def test_who_answered_alone_is_predicted_by_nobody():
+    # identity 2 was answered by observer 0 alone: the others say nothing about it
+    x = np.array(
+        [[1, 0, 0, 1, 1], [1, 0, np.nan, 1, 0], [0, 0, np.nan, 1, 1], [1, 1, np.nan, 0, 0]]
+    )
+    found = humans.compute_consistency(scored_from(x), splits=20)
+    hits = []
+    for o, i in zip(*np.nonzero(~np.isnan(x)), strict=True):
+        rest = np.delete(x[:, i], o)
+        if not np.isnan(rest).all():
+            m = np.nanmean(rest)
+            hits.append(0.5 if m == 0.5 else float((m > 0.5) == (x[o, i] == 1)))
+    assert found["best_low"] == pytest.approx(np.mean(hits))
 
 
 @pytest.mark.parametrize(("d", "n"), [(0.3457, 46), (0.1, 200), (0.0, 10), (1.2, 5), (-0.5, 20)])
@@ -399,18 +440,65 @@ def test_the_part_that_choices_follow_is_found_and_the_other_not():
     ]
     gain = np.array(gain) / np.std(gain, ddof=1)
     targets = np.tile(differ["identity"], 40)
+    subj = np.repeat(range(40), len(differ))
     p = special.expit(0.1 + 0.5 * np.tile(gain, 40))
     scored = pd.DataFrame(
         {"target": targets, "prefers": (rng.random(len(p)) < p).astype(float), "simulated": True}
-    )
+    ).assign(subj=subj)
     table = humans.predict_choices(scored, differ, parts).set_index("predictor")
     for predictor, truth in {"intercept": 0.1, "eyes": 0.5, "mouth": 0.0}.items():
         assert table.loc[predictor, "low"] < truth < table.loc[predictor, "high"]
     assert table.loc["eyes", "p"] < 1e-6 < 0.01 < table.loc["mouth", "p"]
     with pytest.raises(InputError, match="no dissimilarity for 'id001'"):
         humans.predict_choices(scored, differ, {"eyes": eyes.iloc[1:, 1:]})
-    with pytest.raises(InputError, match="use fewer parts"):
-        humans.predict_choices(scored, differ.iloc[:2], parts)
+    with pytest.raises(InputError, match=r"9 identities .* 2 predictors apart, which takes 10"):
+        humans.predict_choices(scored, differ.iloc[:9], parts)
+    with pytest.raises(InputError, match="'flat' is equally close for every identity"):
+        humans.predict_choices(scored, differ, {"flat": 0 * eyes})
+    with pytest.raises(InputError, match="cannot be told apart"):
+        humans.predict_choices(scored, differ, {"eyes": eyes, "again": 2 * eyes})
+    # by hand and by a second package
+    assert table.loc["eyes", "df"] == 92 and table.loc["eyes", "identities"] == 95
+    assert np.isnan(table.loc["intercept", "p_holm"])
+    p = table["p"]
+    assert table.loc["mouth", "p_holm"] == pytest.approx(max(p["mouth"], 2 * p["eyes"]))
+    assert table.loc["eyes", "p_holm"] == pytest.approx(2 * p["eyes"])
+    taken = scored.groupby("target")["prefers"].sum().loc[differ["identity"]].to_numpy()
+    design = {"intercept": np.ones(95)}
+    for part, t in parts.items():
+        gap = [t.loc[i, b] - t.loc[i, a] for i, a, b in differ.itertuples(index=False, name=None)]
+        design[part] = np.array(gap) / np.std(gap, ddof=1)
+    odds = np.log((taken + 0.5) / (40.5 - taken))
+    fit = OLS(odds, pd.DataFrame(design)).fit(cov_type="HC3", use_t=True)
+    expected = {"estimate": fit.params, "se": fit.bse, "t": fit.tvalues, "p": fit.pvalues}
+    expected |= {"low": fit.conf_int()[0], "high": fit.conf_int()[1]}
+    for column, values in expected.items():
+        assert table[column].to_numpy() == pytest.approx(values.to_numpy()), column
+
+
+@pytest.mark.parametrize(("identities", "parts", "observers"), [(19, 3, 8), (10, 2, 6)])
+def test_intervals_of_parts_that_nobody_follows_hold_zero_as_often_as_they_say(
+    identities, parts, observers
+):
+    differ = table_of_choices(identities)
+    inside, wrong = [], []
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        # parts of one face are alike, and identities differ for reasons of their own
+        common = rng.normal(size=(101, 8))
+        tables = {
+            part: humans.compute_dissimilarity(common + rng.normal(size=(101, 8)), NAMES)
+            for part in "abc"[:parts]
+        }
+        odds = 0.1 + rng.normal(0, 0.8, identities)
+        x = rng.random((observers, identities)) < special.expit(odds)
+        scored = scored_from(x).assign(target=np.tile(differ["identity"], observers))
+        table = humans.predict_choices(scored, differ, tables).iloc[1:]
+        inside += ((table["low"] <= 0) & (table["high"] >= 0)).tolist()
+        wrong.append(table["p_holm"].min() < 0.05)
+    # HC3 errs on the side of wide; four binomial standard errors below, as correlated as can be
+    assert 0.95 - 4 * np.sqrt(0.95 * 0.05 / 120) < np.mean(inside) < 0.995
+    assert np.mean(wrong) < 0.05 + 3 * np.sqrt(0.95 * 0.05 / 120)
 
 
 # --- simulated observers, coverage
@@ -421,6 +509,10 @@ def test_log_odds_give_the_mean_that_was_asked_for(mean, sd):
     z = np.random.default_rng(0).normal(size=400_000)
     found = special.expit(log_odds_of_mean(mean, sd) + sd * z).mean()
     assert found == pytest.approx(mean, abs=0.002)
+    odds = np.array([[-1.5, 0.0], [0.3, 2.0]])
+    sampled = [special.expit(m + sd * z).mean() for m in odds.ravel()]
+    assert humans.mean_of_log_odds(odds, sd).ravel() == pytest.approx(sampled, abs=0.002)
+    assert humans.mean_of_log_odds(odds, sd).shape == odds.shape
 
 
 def test_a_planted_bias_is_recovered_through_the_whole_chain():
@@ -464,6 +556,61 @@ def test_false_positives_and_coverage_without_differences_between_identities():
     assert wilson == pytest.approx(exact, abs=0.005)
 
 
+@pytest.mark.parametrize("bias", [0.5, 0.6])
+def test_intervals_for_these_identities_and_these_observers_hold_what_they_are_for(bias):
+    rows = humans.simulate_coverage(
+        bias=bias,
+        observers=46,
+        identities=40,
+        sd_observers=1.0,
+        sd_identities=0.7,
+        studies=1000,
+        seed=4,
+    ).set_index(["analysis", "truth"])["coverage"]
+    given = [
+        ("t over observers", "these identities"),
+        ("t over identities", "these observers"),
+        ("Wilson, each identity", "these identities"),
+    ]
+    # the mean of the observers who were drawn is held far too often: .999 and more
+    for analysis in given:
+        assert rows[analysis] == pytest.approx(0.95, abs=0.025), analysis
+    # 40 identities of the population, not these: what they vary by is missing from the interval
+    assert rows[("t over identities", "population")] < 0.85
+
+
+def test_the_intervals_of_the_table_are_those_of_the_analysis():
+    x = np.random.default_rng(9).random((12, 25)) < 0.55
+    scored = scored_from(x)
+    for over, axis in (("observers", 1), ("identities", 0)):
+        ends = humans.compute_preference(scored, over)[["low", "high"]].tolist()
+        assert list(t_interval(x.mean(axis=axis))) == pytest.approx(ends)
+    table = humans.summarise_identities(scored).set_index("target").loc[range(25)]
+    low, high = wilson_interval(x.sum(axis=0), 12)
+    assert low == pytest.approx(table["low"].to_numpy())
+    assert high == pytest.approx(table["high"].to_numpy())
+
+
+def test_the_whole_chain_covers_and_rejects_as_often_as_it_says():
+    differ = table_of_choices(16)
+    trials = humans.make_trials(differ, 10, catch=2, seed=1)
+    rules = humans.ExclusionRules(max_one_side=1, min_median_rt=0)
+    studies = []
+    for seed in range(120):
+        answers = humans.simulate_observers(trials, differ, bias=0.6, sd_observers=0.6, seed=seed)
+        studies.append(answers.assign(subj=f"{seed} " + answers["subj"], study=seed))
+    kept, _ = humans.apply_exclusions(pd.concat(studies, ignore_index=True), differ, rules)
+    inside, rejected = [], []
+    for _, scored in humans.score_responses(kept, differ).groupby("study"):
+        found = humans.compute_preference(scored, chance=0.6)
+        inside.append(found["low"] <= 0.6 <= found["high"])
+        rejected.append(found["p"] < 0.05)
+    assert len(inside) == 120
+    # four binomial standard errors of 120 studies
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.08)
+    assert np.mean(rejected) == pytest.approx(0.05, abs=0.08)
+
+
 def test_power_in_simulated_studies_is_that_of_the_formula():
     table = humans.simulate_coverage(bias=0.518, studies=2000, seed=2)
     rejected = table.set_index("analysis")["rejected"]["t over observers"].iloc[0]
@@ -479,7 +626,7 @@ def test_only_models_of_both_hold_their_level_when_identities_differ():
         sd_observers=0.2,
         sd_identities=0.8,
         studies=600,
-        mixed=40,
+        mixed=25,
         seed=3,
     ).set_index(["analysis", "truth"])
     # over observers the test takes these identities for the world

@@ -52,6 +52,42 @@ def test_a_folder_of_one_file_per_observer_is_the_same_table(answers, tmp_path):
     pd.testing.assert_frame_equal(load(tmp_path / "all"), answers, check_dtype=False)
 
 
+def test_file_names_in_capitals_are_read_as_well(answers, tmp_path):
+    for number, (_, rows) in enumerate(answers.groupby("subj")):
+        write(tmp_path / "all", rows, ("a.csv", "b.CSV", "c.Csv")[number])
+    (tmp_path / "all" / "notes.txt").write_text("no answers")
+    pd.testing.assert_frame_equal(load(tmp_path / "all"), answers, check_dtype=False)
+    assert len(humans.hash_responses(tmp_path / "all")) == 3
+
+
+@pytest.mark.parametrize("top", ["\n", "\r\n\r\n", ",,,\n", "sep=,\n", '"sep=,"\n', "\nSEP=,\n"])
+def test_what_spreadsheets_put_above_the_names_is_passed_over(answers, tmp_path, top):
+    path = tmp_path / "answers.csv"
+    text = answers.to_csv(index=False)
+    path.write_bytes(top.encode() + text.encode())
+    pd.testing.assert_frame_equal(load(path), answers, check_dtype=False)
+    # messages still count rows as the file does
+    lines = text.splitlines()
+    lines[7] = lines[7].replace(",test,", ",training,").replace(",catch,", ",training,")
+    path.write_bytes(top.encode() + "\n".join(lines).encode())
+    with pytest.raises(InputError, match=f"'training' in row {8 + top.count(chr(10))} of"):
+        load(path)
+
+
+def test_files_of_nothing_but_a_top(answers, tmp_path):
+    path = tmp_path / "answers.csv"
+    for text in ("sep=,", "\n\n", ",,,\n,,,", "sep=,\n\n"):
+        path.write_text(text)
+        with pytest.raises(InputError, match="is empty"):
+            load(path)
+    path.write_text("sep=;\n" + answers.to_csv(index=False, sep=";"))
+    with pytest.raises(InputError, match="separated by semicolons"):
+        load(path)
+    path.write_text("sep=,\n" + answers.to_csv(index=False, sep=";"))
+    with pytest.raises(InputError, match="separated by semicolons"):
+        load(path)
+
+
 def test_names_outside_ascii_survive(tmp_path):
     table = DIFFER.replace({"id003": "Zoë, 'the 3rd'"})
     trials = humans.make_trials(table, 2, catch=0)
@@ -136,9 +172,84 @@ def test_trials_that_are_missing_or_repeated(tmp_path, answers):
         load(tmp_path / "all")
 
 
+def test_an_observer_is_asked_once_about_an_identity_in_however_many_sessions(tmp_path, answers):
+    first = answers["subj"] == "simulated-001"
+    again = pd.concat([answers, answers[first].assign(session=2)])
+    refused(
+        r"'simulated-001' was asked twice about .* \(session 1 and 2\), and the analysis takes one "
+        "answer of an observer about an identity: keep the first",
+        tmp_path,
+        again,
+    )
+    with pytest.raises(InputError, match=r"'simulated-001' was asked twice .* keep the first"):
+        humans.load_responses(write(tmp_path, again))
+    # the same answers, the second half of them on another day
+    halves = answers.copy()
+    later = first & (halves["trial"] > 7)
+    halves.loc[later, "session"] = 2
+    halves.loc[later, "trial"] -= 7
+    table = load(write(tmp_path, halves))
+    assert table.groupby("subj")["session"].nunique().tolist() == [2, 1, 1]
+    columns = ["subj", "target", "prefers"]
+    scored, wanted = (humans.score_responses(t, DIFFER)[columns] for t in (table, answers))
+    pd.testing.assert_frame_equal(scored, wanted)
+    refused("'simulated-001' was not asked about", tmp_path, halves[~later])
+
+
+def test_two_answers_of_one_observer_never_count_as_two_observers(answers):
+    scored = humans.score_responses(answers, DIFFER)
+    twice = pd.concat([scored, scored[scored["subj"] == "simulated-001"].assign(session=2)])
+    for analyse in (
+        humans.compute_preference,
+        humans.summarise_identities,
+        humans.compute_consistency,
+        humans.fit_mixed_model,
+        lambda table: humans.predict_choices(table, DIFFER, {}),
+    ):
+        with pytest.raises(InputError, match="'simulated-001' was asked twice"):
+            analyse(twice)
+
+
+@pytest.mark.parametrize("name", ["na", " Ann", "Ann ", "", "\tAnn"])
+def test_names_that_a_table_of_answers_cannot_hold_are_refused(name, answers):
+    differ = DIFFER.replace({"id003": name})
+    words = "means that there was none" if name == "na" else "has a space at one of its ends"
+    for make in (
+        lambda: humans.make_trials(differ, 2, catch=0),
+        lambda: humans.make_practice(DIFFER, [*NAMES, name]),
+        lambda: humans.check_responses(answers, differ),
+        lambda: humans.simulate_observers(
+            humans.make_trials(DIFFER, 2, catch=0).replace({"id003": name}), differ
+        ),
+    ):
+        with pytest.raises(InputError, match=words):
+            make()
+
+
+def test_people_and_simulated_observers_are_not_mixed(tmp_path, answers):
+    person = answers["subj"] == "simulated-002"
+    refused(
+        r"mixes people's answers \(observer 'simulated-002'\) with simulated ones",
+        tmp_path,
+        answers.assign(simulated=~person),
+    )
+    # within one observer as well
+    refused("mixes people's answers", tmp_path, answers.assign(simulated=answers["trial"] > 3))
+
+
+def test_reaction_times_in_milliseconds(tmp_path, answers):
+    one = answers["subj"] == "simulated-002"
+    scaled = answers.assign(rt=answers["rt"].where(~one, 1000 * answers["rt"]))
+    refused("of observer 'simulated-002' are above .* s; rt is in seconds", tmp_path, scaled)
+    # one long pause is no other unit
+    paused = answers.copy()
+    paused.loc[2, "rt"] = 3600.0
+    assert load(write(tmp_path, paused))["rt"].max() == 3600.0
+
+
 def test_sessions_of_different_length_without_a_table_of_choices(tmp_path, answers):
     short = answers[~((answers["subj"] == "simulated-002") & (answers["trial"] > 9))]
-    with pytest.raises(InputError, match="'simulated-002', session 1 has"):
+    with pytest.raises(InputError, match="'simulated-002' has 8 test trials and others have 12"):
         humans.load_responses(write(tmp_path, short))
 
 
@@ -178,6 +289,14 @@ def test_values(tmp_path, answers):
 
     refused(r"trial is '2\.5' in row 9 of answers\.csv", tmp_path, changed("trial", "2.5"))
     refused("session is '0'", tmp_path, changed("session", "0"))
+    # a damaged number must not be counted up to
+    for number in ("1000000000000", "1e8", "1e30", "1e999", "inf"):
+        for column in ("trial", "session"):
+            refused(
+                rf"{column} is '{number}' in row 9 of answers\.csv; it must be .* to 100000",
+                tmp_path,
+                changed(column, number),
+            )
     refused("a comma for the decimal point", tmp_path, changed("rt", "0,9"))
     refused("rt is '-1'", tmp_path, changed("rt", "-1"))
     refused("rt is 'inf'", tmp_path, changed("rt", "inf"))

@@ -102,6 +102,20 @@ def test_what_cannot_be_computed_is_said_and_the_rest_goes_on(differ):
     assert small.preference["mean"].tolist() == [1.0, 1.0]
 
 
+@pytest.mark.filterwarnings("error")
+def test_unanimous_answers_are_said_to_be_so_without_a_warning(differ):
+    trials = humans.make_trials(differ, 6, catch=2, seed=1)
+    answers = humans.simulate_observers(trials, differ, bias=0.5, seed=1)
+    first = differ.set_index("identity")["synthface"]
+    test = answers["condition"] == "test"
+    answers.loc[test, "object_response"] = answers.loc[test, "target"].map(first)
+    found = humans.analyse_responses(answers, differ, humans.ExclusionRules(max_one_side=1))
+    assert found.mixed is None and found.consistency is None
+    assert len(found.impossible) == 2
+    assert "hardly differ between identities" in found.impossible[1]
+    assert found.identities["preference"].eq(1).all()
+
+
 # --- what choices follow
 
 
@@ -234,6 +248,22 @@ def test_sentences_carry_the_numbers_and_say_who_answered(analysis, differ):
     choices = pd.DataFrame({"pretraining": "a", "identity": list("xyz"), "rank2": list("yxx")})
     assert "differently on 24 of 3" in humans.state_choices(differ, choices, pair)
     assert "one pretraining, a" in humans.state_choices(differ.iloc[:0], choices, None)
+
+
+def test_predictors_are_named_only_after_correction():
+    table = pd.DataFrame(
+        {
+            "pretraining": ["a"] * 3 + ["b"] * 3,
+            "predictor": ["intercept", "eyes", "nose"] * 2,
+            "p_holm": [np.nan, 0.001, 0.06, np.nan, 0.5, 0.2],
+            "p": [0.001, 0.0005, 0.03, 0.001, 0.25, 0.1],
+            "simulated": True,
+        }
+    )
+    said = humans.state_predictors(table)
+    assert "choices of simulated observers" in said
+    assert "1 of 2 from the relevance of a (eyes); none of 2 from the relevance of b" in said
+    assert "simulated" not in humans.state_predictors(table.assign(simulated=False))
 
 
 def test_small_p_values_do_not_read_zero():

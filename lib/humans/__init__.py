@@ -18,6 +18,7 @@ from lib.humans.coverage import simulate_coverage
 from lib.humans.mixed import MixedFit, fit_mixed_model
 from lib.humans.prediction import (
     FACE_PARTS,
+    IDENTITIES_PER_PREDICTOR,
     compare_dissimilarities,
     compute_closeness,
     compute_dissimilarity,
@@ -28,13 +29,14 @@ from lib.humans.printed import recompute_printed
 from lib.humans.responses import (
     ExclusionRules,
     apply_exclusions,
+    check_names,
     check_responses,
     hash_responses,
     load_responses,
     score_responses,
     summarise_observers,
 )
-from lib.humans.simulate import log_odds_of_mean, simulate_observers
+from lib.humans.simulate import log_odds_of_mean, mean_of_log_odds, simulate_observers
 from lib.humans.statistics import (
     chance_of_extreme,
     compute_consistency,
@@ -58,6 +60,7 @@ from lib.humans.words import (
     name_observers,
     state_choices,
     state_closeness,
+    state_predictors,
     state_preference,
     state_representations,
     write_p,
@@ -66,12 +69,14 @@ from lib.humans.words import (
 
 __all__ = [
     "FACE_PARTS",
+    "IDENTITIES_PER_PREDICTOR",
     "Analysis",
     "ExclusionRules",
     "MixedFit",
     "analyse_responses",
     "apply_exclusions",
     "chance_of_extreme",
+    "check_names",
     "check_responses",
     "choose_pair",
     "compare_dissimilarities",
@@ -93,6 +98,7 @@ __all__ = [
     "log_odds_of_mean",
     "make_practice",
     "make_trials",
+    "mean_of_log_odds",
     "name_observers",
     "predict_choices",
     "recompute_printed",
@@ -103,6 +109,7 @@ __all__ = [
     "split_models",
     "state_choices",
     "state_closeness",
+    "state_predictors",
     "state_preference",
     "state_representations",
     "summarise_agreement",

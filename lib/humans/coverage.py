@@ -5,7 +5,7 @@ import pandas as pd
 from scipy import special, stats
 
 from lib.humans.mixed import fit_mixed_model
-from lib.humans.simulate import log_odds_of_mean
+from lib.humans.simulate import log_odds_of_mean, mean_of_log_odds
 from lib.progress import track
 
 
@@ -24,7 +24,9 @@ def simulate_coverage(
 
     Every study draws new observers and new identities, so its truth is ``bias`` for the population
     of both. The t-test over observers takes the identities as given: with ``sd_identities`` above 0
-    its interval is for these identities only, and the table shows both truths.
+    its interval is for these identities only. What holds for *these identities* is the mean over
+    all observers there could be, not over those who were drawn; over identities it is the other way
+    round. The table shows both truths.
 
     Parameters
     ----------
@@ -42,7 +44,8 @@ def simulate_coverage(
     Returns
     -------
     DataFrame
-        One row per analysis: ``analysis``, ``truth`` (what the interval should hold), ``studies``,
+        One row per analysis and truth: ``analysis``; ``truth``, what the interval should hold
+        (``these identities``, ``these observers`` or ``population``); ``studies``;
         ``coverage`` (share of intervals that hold it), ``rejected`` (share of p < .05 against 50%;
         the false-positive rate where ``bias`` is .5, the power elsewhere), ``error`` (binomial
         standard error of ``rejected``), and the settings ``bias``, ``sd_observers``,
@@ -58,17 +61,25 @@ def simulate_coverage(
         v = rng.normal(0, 1, (count, 1, identities)) * sd_identities
         probability = special.expit(centre + u + v)
         x = (rng.random((count, observers, identities)) < probability).astype(np.int8)
-        these = special.expit(centre + v[:, 0]) if sd_observers == 0 else probability.mean(axis=1)
-        found["t over observers"].append(_t_interval(x.mean(axis=2), these.mean(axis=1), bias))
-        found["t over identities"].append(_t_interval(x.mean(axis=1), these.mean(axis=1), bias))
-        found["Wilson, each identity"].append(_wilson(x.sum(axis=1), observers, these))
+        identity = mean_of_log_odds(centre + v[:, 0], sd_observers)
+        observer = mean_of_log_odds(centre + u[:, :, 0], sd_identities)
+        by_observer, by_identity = t_interval(x.mean(axis=2)), t_interval(x.mean(axis=1))
+        wilson = wilson_interval(x.sum(axis=1), observers)
+        for analysis, interval, given in (
+            ("t over observers", by_observer, identity.mean(axis=1)),
+            ("t over identities", by_identity, observer.mean(axis=1)),
+            ("Wilson, each identity", wilson, identity),
+        ):
+            told = (_holds(interval, given), _holds(interval, bias), ~_holds(interval, 0.5))
+            found[analysis].append([column.ravel() for column in told])
         answers.extend(x[: max(0, mixed - start)])
     rows = []
     for analysis, parts in found.items():
         given, population, rejected = (
             np.concatenate(column) for column in zip(*parts, strict=True)
         )
-        rows.append(_row(analysis, "these identities", given, rejected))
+        these = "these observers" if analysis == "t over identities" else "these identities"
+        rows.append(_row(analysis, these, given, rejected))
         if analysis.startswith("t"):
             rows.append(_row(analysis, "population", population, rejected))
     if mixed:
@@ -83,26 +94,25 @@ def simulate_coverage(
     return pd.DataFrame(rows).assign(**settings)
 
 
-def _t_interval(values, given, population):
-    n = values.shape[1]
-    mean = values.mean(axis=1)
-    sem = values.std(axis=1, ddof=1) / np.sqrt(n)
-    half = stats.t.ppf(0.975, n - 1) * sem
-    return (
-        np.abs(mean - given) <= half,
-        np.abs(mean - population) <= half,
-        np.abs(mean - 0.5) > half,
-    )
+def t_interval(values):
+    """Ends of the 95% t interval of the mean along the last axis: `compute_preference` at once."""
+    n = values.shape[-1]
+    mean = values.mean(axis=-1)
+    half = stats.t.ppf(0.975, n - 1) * values.std(axis=-1, ddof=1) / np.sqrt(n)
+    return mean - half, mean + half
 
 
-def _wilson(taken, n, truth):
+def wilson_interval(taken, n):
+    """Ends of Wilson's 95% interval of shares ``taken / n``: `summarise_identities` at once."""
     z2 = stats.norm.ppf(0.975) ** 2
     share = taken / n
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    inside = np.abs(centre - truth) <= half
-    # The same thrice: an identity's interval knows no population.
-    return inside.ravel(), inside.ravel(), (np.abs(centre - 0.5) > half).ravel()
+    return centre - half, centre + half
+
+
+def _holds(interval, truth):
+    return (interval[0] <= truth) & (truth <= interval[1])
 
 
 def _mixed_row(answers, bias, sd_observers, sd_identities):

@@ -20,6 +20,7 @@ import pandas as pd
 from scipy import linalg, optimize, special, stats
 
 from lib.errors import InputError
+from lib.humans.responses import refuse_repeated
 
 #: Spreads (log odds) between which the likelihood is searched; the lower one stands for none.
 _SPREADS = (1e-3, 5.0)
@@ -69,8 +70,7 @@ def fit_mixed_model(scored):
     Parameters
     ----------
     scored : DataFrame
-        From `lib.humans.responses.score_responses`; unanswered trials are left out. An observer has
-        at most one answer per identity and session.
+        From `lib.humans.responses.score_responses`; unanswered trials are left out.
 
     Returns
     -------
@@ -80,8 +80,10 @@ def fit_mixed_model(scored):
     ------
     InputError
         All answers the same way (the log odds are infinite), or one network's choice always on the
-        same side (preference and side cannot be told apart).
+        same side (preference and side cannot be told apart); an observer asked twice about an
+        identity.
     """
+    refuse_repeated(scored)
     answered = scored[scored["prefers"].notna()]
     if answered["prefers"].nunique() < 2:
         raise InputError(

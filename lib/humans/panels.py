@@ -277,7 +277,7 @@ def plot_representations(ax: Axes, table: pd.DataFrame) -> None:
 
 
 def plot_predictors(ax: Axes, predictors: pd.DataFrame, simulated: bool) -> None:
-    """Coefficients of the parts in the regression of people's choices, by pretraining.
+    """Coefficients of the predictors in the regression of people's choices, by pretraining.
 
     Parameters
     ----------
@@ -306,5 +306,5 @@ def plot_predictors(ax: Axes, predictors: pd.DataFrame, simulated: bool) -> None
     below = {"loc": "upper center", "bbox_to_anchor": (0.4, -0.16), "ncols": 2}
     ax.legend(handles, labels, fontsize=8, **below)
     if simulated:
-        ax.set_title("Simulated observers: no part was planted")
+        ax.set_title("Simulated observers")
         mark_simulated(ax)

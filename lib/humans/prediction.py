@@ -2,13 +2,16 @@
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 from scipy import stats
 
 from lib.errors import InputError
+from lib.humans.responses import refuse_repeated
+from lib.humans.statistics import correct_holm
 
 #: Parts of `lib.relevance.parts.GROUPS` that belong to the head and that most faces show.
 FACE_PARTS = ("hair", "forehead", "brows", "eyes", "nose", "mouth", "cheeks", "chin", "ears")
+#: Identities that `predict_choices` asks for, per predictor.
+IDENTITIES_PER_PREDICTOR = 5
 
 
 def compute_dissimilarity(features, identities):
@@ -204,12 +207,18 @@ def compare_dissimilarities(first, second, *, permutations=2000, seed=0):
 
 
 def predict_choices(scored, disagreements, dissimilarities):
-    """Logistic regression of people's choices on how much closer one face is to the target.
+    """Regression of people's choices on how much closer one face is to the target.
 
     The predictor of a part is the target's dissimilarity to the other network's choice minus that
     to the first network's: positive where the first one's choice is closer. Predictors are divided
     by their standard deviation over identities and not centred, so that 0 is "equally close"; the
     intercept is the preference that remains.
+
+    Answers about one identity share its predictors, so the identities are the sample: what is
+    regressed is each identity's log odds, log((taken + 1/2) / (answers - taken + 1/2)) (Anscombe
+    1956, Biometrika 43, 461), by least squares. Standard errors are MacKinnon and White's HC3
+    (1985, J. Econometrics 29, 305), which holds its level with few identities and unequal spreads,
+    and t has identities minus coefficients degrees of freedom.
 
     Parameters
     ----------
@@ -223,56 +232,72 @@ def predict_choices(scored, disagreements, dissimilarities):
     -------
     DataFrame
         One row per predictor and one for ``intercept``: ``predictor``, ``estimate`` (log odds per
-        standard deviation), ``se`` (robust to clustering by identity: answers about one identity
-        share its predictor), ``low``, ``high`` (95%), ``z``, ``p``, ``simulated``.
+        standard deviation), ``se``, ``low``, ``high`` (95%), ``t``, ``df``, ``p`` (two-sided),
+        ``p_holm`` (corrected for the number of predictors; missing for the intercept, which is
+        no predictor), ``identities``, ``simulated``.
 
     Raises
     ------
     InputError
-        An identity without a dissimilarity, or no more identities than predictors.
+        An identity without a dissimilarity, fewer than `IDENTITIES_PER_PREDICTOR` answered
+        identities per predictor, predictors that say the same, or answers from two sessions.
     """
+    refuse_repeated(scored)
+    taken = scored.dropna(subset="prefers").groupby("target")["prefers"].agg(["sum", "size"])
     table = disagreements.set_index("identity")
-    if len(table) <= len(dissimilarities) + 1:
+    table = table[table.index.isin(taken.index)]
+    needed = IDENTITIES_PER_PREDICTOR * len(dissimilarities)
+    if len(table) < needed:
         raise InputError(
-            f"{len(table)} identities cannot tell {len(dissimilarities)} predictors apart: use "
-            "fewer parts."
+            f"{len(table)} identities with answers cannot tell {len(dissimilarities)} predictors "
+            f"apart, which takes {needed} ({IDENTITIES_PER_PREDICTOR} each): use fewer parts."
         )
-    closer = {}
+    shown = [table.index, table.iloc[:, 0], table.iloc[:, 1]]
+    faces = set().union(*shown)
+    columns = [np.ones(len(table))]
     for part, distances in dissimilarities.items():
-        absent = set(table.index) | set(table.iloc[:, 0]) | set(table.iloc[:, 1])
-        absent -= set(distances.index)
+        absent = faces - set(distances.index)
         if absent:
             raise InputError(f"{part!r} has no dissimilarity for {min(absent)!r}: compute it.")
-        first, second = (
-            np.array([distances.loc[row, face] for row, face in table.iloc[:, k].items()])
-            for k in (0, 1)
-        )
-        difference = second - first
-        closer[part] = pd.Series(difference / difference.std(ddof=1), table.index)
-    answered = scored[scored["prefers"].notna()]
-    design = pd.DataFrame(
-        {"intercept": 1.0} | {part: answered["target"].map(v) for part, v in closer.items()},
-        index=answered.index,
-    )
-    groups = pd.factorize(answered["target"])[0]
-    try:
-        fit = sm.Logit(answered["prefers"], design).fit(
-            disp=0, cov_type="cluster", cov_kwds={"groups": groups}
-        )
-    except np.linalg.LinAlgError:
+        target, first, second = (distances.index.get_indexer(names) for names in shown)
+        values = distances.to_numpy(float)
+        difference = values[target, second] - values[target, first]
+        spread = difference.std(ddof=1)
+        if spread == 0:
+            raise InputError(f"{part!r} is equally close for every identity: leave it out.")
+        columns.append(difference / spread)
+    taken = taken.loc[table.index]
+    odds = np.log((taken["sum"] + 0.5) / (taken["size"] - taken["sum"] + 0.5)).to_numpy()
+    fit = _least_squares(np.column_stack(columns), odds)
+    rows = pd.DataFrame({"predictor": ["intercept", *dissimilarities], **fit})
+    rows["p_holm"] = [np.nan, *correct_holm(rows["p"][1:])]
+    return rows.assign(identities=len(table), simulated=bool(scored["simulated"].any()))
+
+
+def _least_squares(x, y):
+    """Coefficients with HC3 standard errors and t intervals."""
+    count, coefficients = x.shape
+    flat = np.linalg.matrix_rank(x) < coefficients
+    bread = np.linalg.pinv(x.T @ x)
+    leverage = np.einsum("ni,ij,nj->n", x, bread, x)
+    # Leverage 1: a coefficient rests on one identity alone, which then leaves no residual.
+    if flat or leverage.max() > 1 - 1e-9:
         raise InputError(
-            "The parts cannot be told apart by these answers: use fewer parts, or more identities."
-        ) from None
-    interval = fit.conf_int()
-    return pd.DataFrame(
-        {
-            "predictor": design.columns,
-            "estimate": fit.params.to_numpy(),
-            "se": fit.bse.to_numpy(),
-            "low": interval[0].to_numpy(),
-            "high": interval[1].to_numpy(),
-            "z": fit.tvalues.to_numpy(),
-            "p": fit.pvalues.to_numpy(),
-            "simulated": bool(scored["simulated"].any()),
-        }
-    )
+            "The parts cannot be told apart on these identities: use fewer parts, or more "
+            "identities."
+        )
+    estimate = bread @ x.T @ y
+    weight = ((y - x @ estimate) / (1 - leverage)) ** 2
+    se = np.sqrt(np.diag(bread @ (x.T * weight) @ x @ bread))
+    df = count - coefficients
+    half = stats.t.ppf(0.975, df) * se
+    t = np.divide(estimate, se, out=np.full(coefficients, np.nan), where=se > 1e-12)
+    return {
+        "estimate": estimate,
+        "se": se,
+        "low": estimate - half,
+        "high": estimate + half,
+        "t": t,
+        "df": df,
+        "p": 2 * stats.t.sf(np.abs(t), df),
+    }

@@ -5,7 +5,8 @@ and three of the comparison:
 
 =================  ================================================================
 ``subj``           observer
-``session``        whole number from 1
+``session``        whole number from 1; an observer may come in several, but is asked about each
+                   identity once
 ``trial``          whole number from 1 within the session, test and catch together
 ``rt``             reaction time in seconds; empty where there was no answer
 ``object_response``  identity that was chosen, ``na`` where there was no answer
@@ -25,6 +26,7 @@ import csv
 import difflib
 import hashlib
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +52,11 @@ COLUMNS = (
 #: ``object_response`` of a trial without an answer.
 NO_ANSWER = "na"
 _CONDITIONS = ("test", "catch")
+#: Largest number of a session or a trial, and largest median reaction time in seconds, that are
+#: taken for what they say and not for damage or another unit.
+_MOST, _SLOWEST = 100_000, 60.0
+#: Excel's line that names the separator, when it is the comma.
+_SEPARATOR = re.compile(r'"?sep=,+"?,*', re.IGNORECASE).fullmatch
 _TEXT = (
     "subj",
     "object_response",
@@ -99,12 +106,12 @@ def load_responses(path, disagreements=None, *, faces=None, at_least=2):
     Parameters
     ----------
     path : path-like
-        A CSV file, or a folder whose ``*.csv`` files are taken together (one per observer, as the
-        experiment page hands them out).
+        A CSV file, or a folder whose ``*.csv`` (or ``*.CSV``) files are taken together (one per
+        observer, as the experiment page hands them out).
     disagreements : DataFrame, optional
         From `lib.humans.choices.find_disagreements`. The two faces of every test trial must then be
-        the two choices for its target, and every session must ask about each of these identities
-        once: answers that were collected with another run's page are refused.
+        the two choices for its target, and every observer must be asked about each of these
+        identities once: answers that were collected with another run's page are refused.
     faces : sequence of str, optional
         Every identity that may occur (catch trials show others as well); a name that is not among
         them is refused.
@@ -121,8 +128,9 @@ def load_responses(path, disagreements=None, *, faces=None, at_least=2):
     ------
     InputError
         Nothing to read; not UTF-8, or several encodings in one file; a wrong or missing column;
-        missing or repeated trials; an unknown face; an answer that is neither face; all answers of
-        the table on one side; too few observers.
+        missing or repeated trials; an observer asked twice about an identity; an unknown face; an
+        answer that is neither face; reaction times that cannot be seconds; some answers simulated
+        and others not; all answers of the table on one side; too few observers.
     """
     path = Path(path)
     files = _files(path)
@@ -172,6 +180,8 @@ def check_responses(
     InputError
         As `load_responses`.
     """
+    if disagreements is not None:
+        check_names(disagreements.to_numpy().ravel())
     _check_columns(table.columns, where)
     if len(table) == 0:
         raise InputError(f"{where} has column names and no answers: collect some, or remove it.")
@@ -187,6 +197,8 @@ def check_responses(
         table[column] = _whole_numbers(table[column], column, where)
     table["rt"] = _times(table["rt"], where)
     table["simulated"] = _flags(table, where)
+    _check_seconds(table, where)
+    _check_origin(table, where)
     _check_faces(table, disagreements, faces, where)
     _check_trials(table, disagreements, where, several)
     observers = table["subj"].nunique()
@@ -200,6 +212,49 @@ def check_responses(
     rest = [column for column in table.columns if column not in first]
     table = table.sort_values(["subj", "session", "trial"], kind="stable", ignore_index=True)
     return table[[*first, *rest]]
+
+
+def check_names(names):
+    """Refuse names of faces that a table of answers cannot tell from something else.
+
+    Parameters
+    ----------
+    names : iterable of str
+
+    Raises
+    ------
+    InputError
+        A name that is empty, begins or ends with a space, or is `NO_ANSWER`.
+    """
+    for name in map(str, names):
+        if name == NO_ANSWER:
+            raise InputError(
+                f"An identity is called {name!r}, which in a table of answers means that there was "
+                "none: rename that identity."
+            )
+        if not name or name != name.strip():
+            raise InputError(
+                f"The identity {name!r} is empty or has a space at one of its ends, which a table "
+                "of answers does not keep: rename that identity."
+            )
+
+
+def refuse_repeated(scored):
+    """Refuse scored trials in which an observer answered about an identity more than once.
+
+    Two answers of one observer are not two observers: every count here is one of observers.
+
+    Raises
+    ------
+    InputError
+    """
+    repeated = scored.duplicated(["subj", "target"])
+    if repeated.any():
+        row = scored[repeated].iloc[0]
+        raise InputError(
+            f"Observer {row['subj']!r} was asked twice about {row['target']!r}, and the analysis "
+            "takes one answer of an observer about an identity: keep the first."
+        )
 
 
 def score_responses(responses, disagreements):
@@ -312,7 +367,12 @@ def apply_exclusions(responses, disagreements, rules=None):
 
 def _files(path):
     if path.is_dir():
-        files = sorted(p for p in path.glob("*.csv") if p.is_file() and p.name[0] != ".")
+        # Some systems write names in capitals; answers must not be left out for that.
+        files = sorted(
+            p
+            for p in path.iterdir()
+            if p.suffix.lower() == ".csv" and p.is_file() and p.name[0] != "."
+        )
         if not files:
             raise InputError(f"{path} holds no .csv file: put the observers' files there.")
         return files
@@ -324,9 +384,10 @@ def _files(path):
 def _read(path):
     """One CSV as strings, after the checks that pandas would not put into words."""
     text = _decode(path)
-    if not text.strip():
+    # Spreadsheets may put an empty line or their own "sep=," before the column names.
+    head = next((line for line in text.splitlines() if not _passed_over(line)), None)
+    if head is None:
         raise InputError(f"{path} is empty: download the answers again or remove the file.")
-    head = text.splitlines()[0]
     if "," not in head and (";" in head or "\t" in head):
         mark = "semicolons" if ";" in head else "tabs"
         raise InputError(f"{path} is separated by {mark}: save it as CSV with commas.")
@@ -334,13 +395,14 @@ def _read(path):
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
         raise InputError(f"{path} is not a readable CSV ({error}): download it again.") from None
-    header = [name.strip() for name in lines[0]]
+    top = next(k for k, row in enumerate(lines) if not _passed_over(",".join(row)))
+    header = [name.strip() for name in lines[top]]
     if len(set(header)) < len(header):
         repeated = sorted({name for name in header if header.count(name) > 1})
         raise InputError(f"{path} has the column {', '.join(repeated)} twice: remove one.")
     _check_columns(header, path)
     rows = {}
-    for number, row in enumerate(lines[1:], start=2):
+    for number, row in enumerate(lines[top + 1 :], start=top + 2):
         if len(row) == len(header):
             # The index says where a row came from, for the messages.
             rows[f"{number} of {path.name}"] = row
@@ -350,6 +412,10 @@ def _read(path):
                 "the file was cut off or edited: download it again."
             )
     return pd.DataFrame(list(rows.values()), index=list(rows), columns=header, dtype=object)
+
+
+def _passed_over(line):
+    return not line.strip(", \t") or _SEPARATOR(line.strip()) is not None
 
 
 def _decode(path):
@@ -384,11 +450,11 @@ def _check_columns(found, where):
 
 def _whole_numbers(values, column, where):
     numbers = pd.to_numeric(values, errors="coerce")
-    bad = numbers.isna() | (numbers < 1) | (numbers % 1 != 0)
+    bad = ~((numbers >= 1) & (numbers <= _MOST) & (numbers % 1 == 0))
     if bad.any():
         raise InputError(
             f"{where}: {column} is {values[bad].iloc[0]!r} in row {_first(bad)}; "
-            "it must be a whole number from 1."
+            f"it must be a whole number from 1 to {_MOST}."
         )
     return numbers.astype(int)
 
@@ -418,6 +484,26 @@ def _flags(table, where):
             "it must be True or False."
         )
     return text.isin(["true", "1"])
+
+
+def _check_seconds(table, where):
+    middle = table.groupby("subj")["rt"].median()
+    slow = middle[middle > _SLOWEST]
+    if len(slow):
+        raise InputError(
+            f"{where}: half of the reaction times of observer {slow.index[0]!r} are above "
+            f"{slow.iloc[0]:.0f} s; rt is in seconds: divide it by 1000 if it is in milliseconds."
+        )
+
+
+def _check_origin(table, where):
+    of = table.groupby("subj")["simulated"].agg(["all", "any"])
+    if of["any"].any() and not of["all"].all():
+        person, other = of.index[~of["all"]][0], of.index[of["any"]][0]
+        raise InputError(
+            f"{where} mixes people's answers (observer {person!r}) with simulated ones (observer "
+            f"{other!r}): analyse them apart."
+        )
 
 
 def _first(mask):
@@ -505,31 +591,36 @@ def _check_trials(table, disagreements, where, several):
     needed = None if disagreements is None else set(disagreements["identity"])
     for (subj, session), rows in table.groupby(["subj", "session"]):
         who = f"observer {subj!r}, session {session}"
-        absent = sorted(set(range(1, rows["trial"].max() + 1)) - set(rows["trial"]))
-        if absent:
+        absent = np.setdiff1d(np.arange(1, rows["trial"].max() + 1), rows["trial"])
+        if len(absent):
             raise InputError(
                 f"{where}: {who} lacks trial {_some(absent)}: use the whole file, or remove that "
                 "observer."
             )
-        asked = rows.loc[rows["condition"] == "test", "target"]
+    tests = {}
+    for subj, rows in table[table["condition"] == "test"].groupby("subj"):
+        asked, tests[subj] = rows["target"], len(rows)
         if asked.duplicated().any():
+            sessions = rows.loc[asked == asked[asked.duplicated()].iloc[0], "session"].unique()
+            within = f"session {' and '.join(map(str, sessions[:2]))}"
             raise InputError(
-                f"{where}: {who} was asked twice about {_some(asked[asked.duplicated()])}: remove "
-                "the repetition, or number it as another session."
+                f"{where}: observer {subj!r} was asked twice about "
+                f"{_some(asked[asked.duplicated()])} ({within}), and the analysis takes one answer "
+                "of an observer about an identity: keep the first."
             )
         if needed is not None and needed - set(asked):
             raise InputError(
-                f"{where}: {who} was not asked about {_some(sorted(needed - set(asked)))}: the "
-                "session was not finished; remove that observer or let the session be completed."
+                f"{where}: observer {subj!r} was not asked about "
+                f"{_some(sorted(needed - set(asked)))}: the session was not finished; remove that "
+                "observer or let the session be completed."
             )
-    tests = table[table["condition"] == "test"].groupby(["subj", "session"]).size()
-    if len(tests) == 0:
+    if not tests:
         raise InputError(f"{where} has no test trial, only catch trials: nothing to analyse.")
+    tests = pd.Series(tests).reindex(table["subj"].unique(), fill_value=0)
     if tests.min() < tests.max():
-        fewest, most = tests.idxmin(), tests.max()
         raise InputError(
-            f"{where}: observer {fewest[0]!r}, session {fewest[1]} has {tests.min()} test trials "
-            f"and others have {most}: complete the session or remove it."
+            f"{where}: observer {tests.idxmin()!r} has {tests.min()} test trials and others have "
+            f"{tests.max()}: complete the session or remove it."
         )
 
 

@@ -3,12 +3,14 @@
 They stand in where no answers have been collected, and are marked ``simulated`` in every row.
 """
 
+import functools
+
 import numpy as np
 import pandas as pd
 from scipy import optimize, special
 
 from lib.errors import InputError
-from lib.humans.responses import COLUMNS
+from lib.humans.responses import COLUMNS, check_names
 
 #: Fastest answer that is simulated and median of the rest, seconds; spread of its logarithm.
 _RT_FLOOR, _RT_MEDIAN, _RT_SPREAD = 0.35, 0.9, 0.45
@@ -54,12 +56,14 @@ def simulate_observers(
     Raises
     ------
     InputError
-        A bias outside (0, 1), a negative spread, a lapse outside 0 to 1.
+        A bias outside (0, 1), a negative spread, a lapse outside 0 to 1, a name that a table of
+        answers cannot hold.
     """
     if not 0 < bias < 1:
         raise InputError(f"The bias is a probability between 0 and 1, not {bias}.")
     if min(sd_observers, sd_identities) < 0 or not 0 <= lapse <= 1:
         raise InputError("Spreads must be 0 or more and the lapse rate between 0 and 1.")
+    check_names(trials[["target", "left", "right"]].to_numpy().ravel())
     rng = np.random.default_rng(seed)
     names = disagreements["identity"].to_numpy(object)
     observers = trials["observer"].unique()
@@ -113,11 +117,38 @@ def log_odds_of_mean(mean, sd):
     float
         Log odds; by Gauss-Hermite quadrature with 60 nodes.
     """
-    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
-    weights = weights / weights.sum()
 
     def gap(m):
-        return float(weights @ special.expit(m + sd * nodes)) - mean
+        return float(mean_of_log_odds(m, sd)) - mean
 
     reach = abs(special.logit(mean)) + 10 + 5 * sd
     return optimize.brentq(gap, -reach, reach, xtol=1e-12)
+
+
+def mean_of_log_odds(odds, sd):
+    """E[expit(odds + sd z)] for a standard normal z.
+
+    Parameters
+    ----------
+    odds : float or array
+        Log odds.
+    sd : float
+        Log odds, 0 or more.
+
+    Returns
+    -------
+    float or ndarray of the shape of ``odds``
+        Probability, by Gauss-Hermite quadrature with 60 nodes.
+    """
+    odds = np.asarray(odds, dtype=float)
+    if sd == 0:
+        return special.expit(odds)
+    # One node at a time: all at once would be a table of 60 times the size.
+    return sum(w * special.expit(odds + sd * z) for z, w in _nodes())
+
+
+@functools.cache
+def _nodes():
+    """Nodes and weights of a mean over a standard normal distribution."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    return tuple(zip(nodes, weights / weights.sum(), strict=True))

@@ -9,10 +9,10 @@ import pandas as pd
 import pingouin
 from scipy import stats
 from statsmodels.stats.contingency_tables import cochrans_q
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from lib.errors import InputError
+from lib.humans.responses import refuse_repeated
 
 
 def compute_preference(scored, over="observers", chance=0.5):
@@ -38,8 +38,9 @@ def compute_preference(scored, over="observers", chance=0.5):
     Raises
     ------
     InputError
-        Fewer than two observers or identities.
+        Fewer than two observers or identities; an observer asked twice about an identity.
     """
+    refuse_repeated(scored)
     column = {"observers": "subj", "identities": "target"}[over]
     values = scored.groupby(column)["prefers"].mean().dropna().to_numpy()
     if len(values) < 2:
@@ -71,8 +72,9 @@ def summarise_identities(scored, method="wilson"):
     Raises
     ------
     InputError
-        Another method, or no answer at all.
+        Another method, no answer at all, or an observer asked twice about an identity.
     """
+    refuse_repeated(scored)
     if method not in ("wilson", "exact"):
         raise InputError(f"The interval is 'wilson' or 'exact', not {method!r}.")
     answered = scored[scored["prefers"].notna()]
@@ -91,7 +93,7 @@ def summarise_identities(scored, method="wilson"):
         stats.binomtest(int(k), int(n)).pvalue
         for k, n in zip(table["taken"], table["answers"], strict=True)
     ]
-    table["p_holm"] = multipletests(table["p"], method="holm")[1]
+    table["p_holm"] = correct_holm(table["p"])
     table["simulated"] = bool(scored["simulated"].any())
     table = table.reset_index()
     return table.sort_values(
@@ -129,8 +131,10 @@ def compute_consistency(scored, *, splits=1000, seed=0):
     Raises
     ------
     InputError
-        Fewer than four observers: halves of one observer cannot be correlated.
+        Fewer than four observers: halves of one observer cannot be correlated; answers that are
+        the same for every identity; an observer asked twice about an identity.
     """
+    refuse_repeated(scored)
     wide = scored.pivot_table(index="subj", columns="target", values="prefers", aggfunc="mean")
     x = wide.to_numpy()
     if len(x) < 4:
@@ -141,9 +145,19 @@ def compute_consistency(scored, *, splits=1000, seed=0):
     rng = np.random.default_rng(seed)
     halves = np.array([_split_half(x, rng) for _ in range(splits)])
     count, total = np.sum(~np.isnan(x), axis=0), np.nansum(x, axis=0)
-    others = (total - np.nan_to_num(x)) / np.maximum(count - ~np.isnan(x), 1)
+    left = count - ~np.isnan(x)
+    others = np.where(left > 0, (total - np.nan_to_num(x)) / np.maximum(left, 1), np.nan)
     everybody = np.broadcast_to(total / count, x.shape)
-    q = cochrans_q(x) if not np.isnan(x).any() and set(np.unique(x)) <= {0, 1} else None
+    ceilings = [
+        np.array([_correlate(a, b) for a, b in zip(x, mean, strict=True)])
+        for mean in (others, everybody)
+    ]
+    if any(np.isnan(values).all() for values in (halves, *ceilings)):
+        raise InputError(
+            "Consistency is a correlation over identities, and these answers hardly differ between "
+            "identities: no two parts of the observers can be correlated."
+        )
+    q = None if np.isnan(x).any() else cochrans_q(x)
     agreement, chance = _agreement(x)
     return pd.Series(
         {
@@ -154,10 +168,8 @@ def compute_consistency(scored, *, splits=1000, seed=0):
             "split_half": np.nanmean(halves),
             "split_half_low": np.nanquantile(halves, 0.025),
             "split_half_high": np.nanquantile(halves, 0.975),
-            "ceiling_low": np.nanmean([_correlate(a, b) for a, b in zip(x, others, strict=True)]),
-            "ceiling_high": np.nanmean(
-                [_correlate(a, b) for a, b in zip(x, everybody, strict=True)]
-            ),
+            "ceiling_low": np.nanmean(ceilings[0]),
+            "ceiling_high": np.nanmean(ceilings[1]),
             "best_low": _majority(x, others),
             "best_high": _majority(x, everybody),
             "q": np.nan if q is None else q.statistic,
@@ -235,6 +247,26 @@ def chance_of_extreme(taken, observers, identities):
     return float(-np.expm1(identities * np.log(below)))
 
 
+def correct_holm(p):
+    """p-values corrected for their number by Holm's step-down method (1979).
+
+    Parameters
+    ----------
+    p : array of float
+
+    Returns
+    -------
+    ndarray
+    """
+    # statsmodels' multipletests collects garbage at every call, which takes half a second here.
+    p = np.asarray(p, dtype=float)
+    order = np.argsort(p, kind="stable")
+    steps = p[order] * np.arange(len(p), 0, -1)
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return corrected
+
+
 def _one_sample(values, chance):
     n = len(values)
     mean, sd = float(values.mean()), float(values.std(ddof=1))
@@ -272,6 +304,8 @@ def _mean(x):
 
 def _correlate(a, b):
     both = ~(np.isnan(a) | np.isnan(b))
+    if not both.any():
+        return np.nan
     a, b = a[both] - a[both].mean(), b[both] - b[both].mean()
     size = np.sqrt((a @ a) * (b @ b))
     return a @ b / size if size > 1e-12 else np.nan
@@ -290,4 +324,4 @@ def _agreement(x):
 def _majority(x, prediction):
     """Share of answers on the side of the prediction; a tie is half right."""
     hit = np.where(prediction == 0.5, 0.5, (prediction > 0.5) == (x > 0.5))
-    return float(hit[~np.isnan(x)].mean())
+    return float(hit[~(np.isnan(x) | np.isnan(prediction))].mean())

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lib.errors import InputError
+from lib.humans.responses import check_names
 
 #: Columns of a table of trials.
 COLUMNS = ("observer", "trial", "condition", "target", "left", "right")
@@ -44,8 +45,10 @@ def make_trials(disagreements, observers=46, *, catch=8, seed=0):
     Raises
     ------
     InputError
-        No observer, no identity, or too few faces for a catch trial.
+        No observer, no identity, too few faces for a catch trial, or a name that a table of answers
+        cannot hold.
     """
+    check_names(disagreements.to_numpy().ravel())
     if observers < 1:
         raise InputError(f"{observers} observers need no trials: ask for at least 1.")
     if not 0 <= catch <= len(disagreements):
@@ -92,9 +95,10 @@ def make_practice(disagreements, identities, count=4, *, seed=0):
     Raises
     ------
     InputError
-        Fewer than three faces.
+        Fewer than three faces, or a name that a table of answers cannot hold.
     """
     names = [str(name) for name in identities]
+    check_names(names)
     if len(names) < 3:
         raise InputError(f"A practice trial needs 3 faces; there are {len(names)}.")
     rng = np.random.default_rng([seed, 1])
@@ -188,7 +192,8 @@ def _catch_trials(disagreements, count, rng):
     target_left = balanced_sides(count, rng)
     trials = []
     for row, on_left in zip(rows, target_left, strict=True):
-        foils = [face for face in faces if face not in set(table[row])]
+        shown = set(table[row])
+        foils = [face for face in faces if face not in shown]
         if not foils:
             raise InputError(
                 f"Too few faces for a catch trial about {table[row][0]!r}: "

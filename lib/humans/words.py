@@ -157,6 +157,36 @@ def state_closeness(closeness, level=0.05):
     return "; ".join(parts)
 
 
+def state_predictors(predictors, level=0.05):
+    """Which parts people's choices follow.
+
+    Parameters
+    ----------
+    predictors : DataFrame
+        From `lib.humans.prediction.predict_choices`, with ``pretraining``.
+    level : float
+        Of the corrected p below which a predictor is named.
+
+    Returns
+    -------
+    str
+        A sentence without its full stop.
+    """
+    parts = []
+    for pretraining, rows in predictors.groupby("pretraining", sort=False):
+        rows = rows[rows["predictor"] != "intercept"]
+        named = rows.loc[rows["p_holm"] < level, "predictor"].tolist()
+        told = f" ({', '.join(named)})" if named else ""
+        parts.append(
+            f"{len(named) or 'none'} of {len(rows)} from the relevance of {pretraining}{told}"
+        )
+    who = name_observers(bool(predictors["simulated"].any())).lower()
+    return (
+        f"predictors of the choices of {who} that depart from zero (p < {level:g} after Holm's "
+        f"correction for the predictors of a network): {'; '.join(parts)}"
+    )
+
+
 def state_representations(alike, images="pixels"):
     """Where the trunks agree on which faces are alike.
 
