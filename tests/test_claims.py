@@ -171,6 +171,10 @@ def test_the_ledger_holds_the_constants_of_the_code_that_judges_them(ledger):
             row = ledger.set_index("id").loc[f"{claim}_p"]
             assert (row["operator"], row["value"]) == (found.group(1), float(found.group(2)))
     assert sum(map(bool, bounds.values())) == 4
+    for claim in anova.CLAIMS:
+        if claim.bound:
+            assert value[f"{claim.id}_p"] == claim.bound
+    assert {c.id for c in anova.CLAIMS if c.is_null} | {"stable_initialisations"} == judge.NULL
     given = inspect.signature(people.recompute_printed).parameters
     names = {"mean": "preference", "sem": "preference_sem", "t": "preference_t"}
     names |= {"p": "preference_p", "observers": "observers"}
