@@ -144,6 +144,41 @@ def test_damaged_storage_is_begun_anew(page, browser, kept):
     assert browser.problems == []
 
 
+@pytest.mark.parametrize("file", ["study.js", "vendor/jspsych.js", "plugins.js", "app.js"])
+def test_a_page_that_is_not_whole_says_so(page, browser, tmp_path, file):
+    address, _, _ = page
+    (tmp_path / "experiment" / file).unlink()
+    browser.open(address)
+    said = browser.run("document.body.innerText").replace("\n", " ")
+    assert "a file of it is missing: copy the folder as a whole" in said
+    # the one that starts the rest cannot say that it is missing itself
+    assert (f"{file} could not be loaded." in said) == (file != "app.js")
+    assert not any(problem.startswith("exception") for problem in browser.problems)
+
+
+def test_one_observer_after_another_at_the_same_computer(page, browser):
+    address, differ, _ = page
+    rule = prefer(differ, lambda target: True)
+    browser.open(address + "?observer=1")
+    start(browser, 1)
+    practise(browser, rule)
+    answer_all(browser, rule, 12)
+    heading(browser, "Thank you")
+    browser.open("about:blank")
+    browser.open(address + "?observer=2")
+    wait(browser, "document.querySelector('#agree')")
+    click(browser, "#agree")
+    click(browser, "form button.main")
+    wait(browser, "document.querySelector('#number')")
+    assert browser.run("document.querySelector('#number').value") == "2"
+    # and the first one's answers are still there
+    browser.open("about:blank")
+    browser.open(address + "?observer=1")
+    heading(browser, "Thank you")
+    assert "observer-001" in browser.run("document.querySelector('main').innerText")
+    assert browser.problems == []
+
+
 def test_without_storage_the_page_says_so_and_goes_on(page, browser, tmp_path):
     address, differ, _ = page
     script = browser.call(
@@ -287,6 +322,9 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path):
     fewer = pictures()
     del fewer["person 3"]
     refused("no picture of person 3", faces=fewer)
+    for name, match in (("na", "means that there was none"), ("person 3 ", "at one of its ends")):
+        named = {name if n == "person 3" else n: picture for n, picture in pictures().items()}
+        refused(match, faces=named, trials=trials.replace({"person 3": name}))
     refused("differ in size", faces=pictures() | {"person 3": np.zeros((9, 9), np.uint8)})
     refused("must be uint8", faces=pictures() | {"person 3": np.zeros((48, 48))})
     refused("lack the column right", trials=trials.drop(columns="right"))

@@ -264,6 +264,9 @@ def test_predictors_are_named_only_after_correction():
     assert "choices of simulated observers" in said
     assert "1 of 2 from the relevance of a (eyes); none of 2 from the relevance of b" in said
     assert "simulated" not in humans.state_predictors(table.assign(simulated=False))
+    one = table[table["predictor"] != "nose"].replace({"eyes": "whole map"})
+    said = humans.state_predictors(one)
+    assert "1 of 1 from the relevance of a (whole map); none of 1 from" in said
 
 
 def test_small_p_values_do_not_read_zero():

@@ -303,8 +303,8 @@ def plot_predictors(ax: Axes, predictors: pd.DataFrame, simulated: bool) -> None
     ax.set_xlabel("log odds per standard deviation, 95% interval")
     handles, labels = ax.get_legend_handles_labels()
     labels = [f"relevance of {name}" for name in labels]
-    below = {"loc": "upper center", "bbox_to_anchor": (0.4, -0.16), "ncols": 2}
-    ax.legend(handles, labels, fontsize=8, **below)
+    # Outside of the axes, whose height goes with the number of parts.
+    ax.figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=2)
     if simulated:
         ax.set_title("Simulated observers")
         mark_simulated(ax)

@@ -176,7 +176,8 @@ def state_predictors(predictors, level=0.05):
     for pretraining, rows in predictors.groupby("pretraining", sort=False):
         rows = rows[rows["predictor"] != "intercept"]
         named = rows.loc[rows["p_holm"] < level, "predictor"].tolist()
-        told = f" ({', '.join(named)})" if named else ""
+        told = named if len(rows) > 1 else rows["predictor"].tolist()
+        told = f" ({', '.join(told)})" if told else ""
         parts.append(
             f"{len(named) or 'none'} of {len(rows)} from the relevance of {pretraining}{told}"
         )
