@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import typing
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -12,7 +13,7 @@ from test_inputs import make_faces, make_readouts, write_model
 
 from lib import params, store
 from lib.errors import InputError
-from lib.relevance import parts
+from lib.relevance import COMPOSITES, METHODS, parts
 
 CHAPTER = "03_relevance"
 #: As cheap as the chapter gets: no other composite, no second engine, no planted cue.
@@ -91,3 +92,17 @@ def test_other_targets_and_a_composite_that_the_reference_does_not_have(run):
     assert names["groups"]["pairs"].tolist() == [1, 1]
     with pytest.raises(InputError, match="iNNvestigate has no composite 'gamma'"):
         execute(run, composite="gamma", engine="innvestigate")
+
+
+def test_what_the_reference_does_not_have_is_refused_before_anything_runs():
+    named = typing.get_args(params.Counterpart)
+    assert set(named) == {name for name, c in COMPOSITES.items() if c.innvestigate}
+    for composite in ("gamma", "grad_cam"):
+        with pytest.raises(InputError, match=f"has no composite '{composite}'"):
+            params.validate(CHAPTER, {"composite": composite, "engine": "innvestigate"})
+    with pytest.raises(InputError, match="checked"):
+        params.validate(CHAPTER, {"checked": ["a", "gamma"]})
+    for composite in named:
+        found = {"composite": composite, "engine": "innvestigate", "checked": [composite]}
+        assert params.validate(CHAPTER, found).checked == [composite]
+    assert set(METHODS) | set(COMPOSITES) == set(params.Relevance().cue_methods)

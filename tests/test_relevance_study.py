@@ -1,16 +1,17 @@
 """What is said of a family of maps: similarity, facial parts, engines, the planted cue."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
 from scipy import stats
 
-from lib import network, vgg
+from lib import figures, network, vgg
 from lib.errors import InputError
 from lib.faces.dataset import FaceSet
 from lib.faces.labels import PARTS
-from lib.relevance import compute_relevance, parts, similarity, study, truth
+from lib.relevance import compute_relevance, panels, parts, similarity, speed, study, truth
 
 
 def table_of(pretrainings=("one", "two"), tasks=("identity", "gender"), count=2):
@@ -310,14 +311,27 @@ def test_views_are_found_where_there_are_any():
 @pytest.mark.filterwarnings("ignore")
 def test_engines_agree_and_a_disagreement_would_show(trunk):
     images = np.random.default_rng(3).integers(0, 256, (2, 16, 16), dtype=np.uint8)
-    (readout,) = readouts_of(["identity-0"])
+    readouts = {"p": readouts_of(NAMES), "q": readouts_of(NAMES, 9)}
+    targets = {"identity": np.array([0, 2]), "gender": np.array([1, 0])}
     table, shown = study.compare_engines(
-        trunk, readout, images, np.array([0, 2]), ["b_flat"], "mixed"
+        {"p": trunk, "q": trunk}, readouts, images, targets, ["b_flat"], "mixed"
     )
-    exact, fast = (table[table["precision"] == p].iloc[0] for p in ("float32", "mixed"))
-    assert exact["largest"] <= 2e-6 and exact["r"] > 0.999999 and exact["top"] == 1
-    assert 1e-5 < fast["largest"] < 5e-2 and fast["r"] > 0.999
-    assert shown["shared"].shape == shown["innvestigate"].shape == (2, 16, 16)
+    # every trunk is compared, and tasks take turns
+    models = ["p/identity/0", "q/gender/0"]
+    assert table["model"].tolist() == [models[0]] * 2 + [models[1]] * 2
+    for _, rows in table.groupby("model"):
+        exact, fast = (rows[rows["precision"] == p].iloc[0] for p in ("float32", "mixed"))
+        assert exact["largest"] <= 2e-6 and exact["r"] > 0.999999 and exact["top"] == 1
+        assert 1e-5 < fast["largest"] < 5e-2 and fast["r"] > 0.999
+    assert list(shown) == models
+    assert all(maps.shape == (2, 16, 16) for both in shown.values() for maps in both.values())
+    figures.apply_style()
+    fig = panels.plot_engines(images, shown)
+    assert [ax.get_xlabel() for ax in fig.axes[::4]] == models
+    plt.close(fig)
+    bounds = {5e-9: "1e-6", 1e-6: "1e-6", 1.0004e-6: "1e-5", 2e-3: "1e-2", 3.0: "1e1"}
+    assert {v: study.name_bound(v) for v in bounds} == {v: f"below {b}" for v, b in bounds.items()}
+    assert study.name_bound(np.nan) == "not finite"
     assert study._common(np.arange(20.0), np.arange(20.0)[::-1]) == 0
 
 
@@ -389,12 +403,16 @@ def test_a_cue_that_decides_is_found_and_one_that_does_not_is_not(trunk):
     assert len(table) == 4 * (2 * 2 + 1) * 40
     summary = truth.summarise_methods(table, faces.person[worn], draws=100)
     area = faces.mask[worn].mean()
-    assert truth.state_result(summary).startswith(f"{(summary['low'] > 0).sum()} of 4 methods")
+    passed = ((summary["low"] > 0) & (summary["beyond_low"] > 0)).sum()
+    said = truth.state_result(summary, answers)
+    assert f"the glasses decide. Then {passed} of 4 methods put more" in said
     named = summary.set_index("method")
     assert (named["random"] - area).abs().max() < 0.02
     for method in ("epsilon", "integrated_gradients"):
         assert named.loc[method, "cue"] > 3 * area
         assert named.loc[method, "low"] > 0
+    np.testing.assert_allclose(summary["beyond"], summary["cue"] - summary["random"])
+    assert (summary["beyond_low"] < summary["beyond"]).all()
     # The same maps, networks shuffled: nothing to be found.
     rng = np.random.default_rng(0)
     mixed = table.copy()
@@ -411,6 +429,59 @@ def test_a_cue_that_decides_is_found_and_one_that_does_not_is_not(trunk):
     row = summary[summary["method"] == "epsilon"]
     assert row["cue"].item() == pytest.approx(np.mean(means))
     assert shown["epsilon"]["cue"].shape == (16, 16)
+
+
+def summary_of(*rows):
+    columns = ["method", "cue", "control", "random", "low", "beyond_low"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def answers_of(cue, control, images=8):
+    rows = [("cue", 0, images, cue[0], 0.5), ("cue", 1, images, cue[1], 0.5)]
+    rows += [("control", k, images, value, 0.5) for k, value in enumerate(control)]
+    return pd.DataFrame(rows, columns=["network", "instance", "images", "by_glasses", "by_gender"])
+
+
+def test_a_method_passes_only_if_it_beats_the_control_and_the_random_map():
+    table = summary_of(
+        ("integrated_gradients", 0.1, 0.05, 0.2, 0.01, -0.2),  # more than control, less than random
+        ("a_flat", 0.4, 0.2, 0.1, 0.1, 0.2),
+        ("b", 0.3, 0.3, 0.1, -0.1, 0.1),  # no more than the control
+    )
+    said = truth.state_result(table, answers_of((0.95, 1.0), (0.5, 0.5)))
+    assert "1 of 3 methods" in said and "the clearest, a flat, puts 0.40 and 0.20" in said
+    assert "in 0.97 and the control in 0.50 of 8 new pictures" in said.replace("0.98", "0.97")
+    said = truth.state_result(table[::2], answers_of((0.95, 1.0), (0.5, 0.5)))
+    assert "0 of 2 methods" in said and "clearest" not in said
+    assert truth.state_result(None, None) == "no method was tested"
+
+
+def test_readouts_that_do_not_follow_the_glasses_are_said_to_test_nothing():
+    table = summary_of(("a_flat", 0.4, 0.2, 0.1, 0.1, 0.2))
+    said = truth.state_result(table, answers_of((0.62, 0.75), (0.5, 0.5)))
+    assert "do not decide" in said and "no test of the methods" in said and "0.69" in said
+    assert "the glasses decide." not in said and "clearest" not in said
+    said = truth.state_result(table, answers_of((1.0, 1.0), (0.9, 1.0)))
+    assert "decide for either" in said and "clearest" not in said
+
+
+def test_the_table_of_speeds_is_read_or_refused(tmp_path):
+    found = speed.load_speeds()
+    assert {"float32_vs_innvestigate", "float32_vs_zennit"} <= set(found["name"])
+    assert (found["machine"].str.len() > 0).all() and (found["ratio"] > 0).all()
+    path = tmp_path / "results.csv"
+    with pytest.raises(InputError, match="missing; restore it"):
+        speed.load_speeds(path)
+    rows = pd.read_csv(speed.RESULTS)
+    rows[~rows["name"].str.startswith("lrp_")].to_csv(path, index=False)
+    with pytest.raises(InputError, match="no row of the relevance engine"):
+        speed.load_speeds(path)
+    rows.drop(columns="machine").to_csv(path, index=False)
+    with pytest.raises(InputError, match="no column machine"):
+        speed.load_speeds(path)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="not a readable CSV"):
+        speed.load_speeds(path)
 
 
 def test_rendered_people_differ_in_the_glasses_alone_and_are_kept(tmp_path, monkeypatch):

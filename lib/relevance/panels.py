@@ -227,20 +227,27 @@ def plot_views(
     return fig
 
 
-def plot_engines(images: np.ndarray, maps: Mapping[str, np.ndarray]) -> plt.Figure:
+def plot_engines(images: np.ndarray, maps: Mapping[str, Mapping[str, np.ndarray]]) -> plt.Figure:
     """Face, map by iNNvestigate, map by the shared engine, and a million times their difference.
+
+    Models take turns: the first face is shown with the first model, the second with the second.
 
     Parameters
     ----------
     images : ndarray of uint8, (face, y, x)
     maps : mapping
-        ``innvestigate``, ``shared`` -> (face, y, x).
+        Model -> ``innvestigate``, ``shared`` -> (face, y, x); see
+        :func:`lib.relevance.study.compare_engines`.
     """
     titles = ["face", "iNNvestigate", "shared trunk", "difference x 10⁶"]
-    fig, axes = _grid(len(images), 4, tile=1.9, labels=0.1)
-    for row, image in enumerate(images):
-        theirs, ours = maps["innvestigate"][row], maps["shared"][row]
-        draw_face(axes[row, 0], image)
+    rows = max(len(images), len(maps))
+    fig, axes = _grid(rows, 4, tile=1.9, labels=0.1)
+    models = list(maps)
+    for row in range(rows):
+        model, face = models[row % len(models)], row % len(images)
+        theirs, ours = maps[model]["innvestigate"][face], maps[model]["shared"][face]
+        draw_face(axes[row, 0], images[face])
+        axes[row, 0].set_xlabel(model, fontsize=8)
         scale = scale_of(theirs)
         shown = (theirs, ours, (ours - theirs) * 1e6)
         for ax, values in zip(axes[row, 1:], shown, strict=True):
@@ -302,8 +309,8 @@ def plot_methods(ax: Axes, table: pd.DataFrame) -> None:
     """
     y = np.arange(len(table))
     style = {
-        "cue": ("vermilion", "o", "glasses decide"),
-        "control": ("blue", "s", "glasses say nothing"),
+        "cue": ("vermilion", "o", "learned with the glasses"),
+        "control": ("blue", "s", "control"),
         "random": ("grey", "|", "random map"),
     }
     ax.hlines(y, table["control"], table["cue"], color="#BBBBBB", lw=2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+import weakref
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -71,6 +72,8 @@ class Innvestigate:
         config, values = trunk.get_config(), trunk.get_weights()
         self._graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=self._graph)
+        # A session keeps its weights, and all copies that analyzers make of them, until it closes.
+        weakref.finalize(self, self._session.close)
         with self._inside():
             self._trunk = type(trunk).from_config(config)
             self._trunk.set_weights(values)
@@ -115,13 +118,30 @@ class Innvestigate:
             # Keras on what it will drop one day; the versions here are pinned.
             warnings.filterwarnings("ignore", message=".*state_updates.*")
             features = self._trunk.predict_on_batch(x)
-            logits = [readout.logits(features) for readout in self.readouts]
-            first, second = choose(logits)
+        logits = [readout.logits(features) for readout in self.readouts]
+        first, second = choose(logits)
+        return self.explain(x, first, second), logits, (first, second)
+
+    def explain(self, x: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Relevance for targets that are known: iNNvestigate's work and nothing else.
+
+        Parameters
+        ----------
+        x : ndarray, (n, y, x, channels), float32
+        first, second : ndarray of int, (n, readouts)
+            Class explained, and class whose logit is subtracted, or -1.
+
+        Returns
+        -------
+        ndarray, (n, readouts, y, x, channels), float32
+        """
+        with self._inside(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*state_updates.*")
             maps = [
                 self._one(readout, x, first[:, index], second[:, index])
                 for index, readout in enumerate(self.readouts)
             ]
-        return np.stack(maps, axis=1), logits, (first, second)
+        return np.stack(maps, axis=1)
 
     def _one(self, readout: Readout, x: np.ndarray, first, second) -> np.ndarray:
         if (second < 0).all():

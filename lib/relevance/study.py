@@ -270,19 +270,26 @@ def summarise_conservation(maps: xr.Dataset) -> pd.DataFrame:
 
 
 def compare_engines(
-    trunk: Trunk,
-    readout: Readout,
+    trunks: Mapping[str, Trunk],
+    readouts: Mapping[str, Sequence[Readout]],
     images: np.ndarray,
-    target: Target,
+    targets: Mapping[str, Target],
     composites: Sequence[str],
     precision: str = "auto",
-) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """The shared engine against iNNvestigate on real maps.
+) -> tuple[pd.DataFrame, dict[str, dict[str, np.ndarray]]]:
+    """The shared engine against iNNvestigate on real maps, a readout of every trunk.
+
+    Tasks take turns: the first trunk's first readout of the first task, the second trunk's of the
+    second, and so on, since every width of readout needs a graph of its own there.
 
     Parameters
     ----------
-    trunk, readout, images, target
-        A model, a few faces and what is explained.
+    trunks, readouts : mapping
+        By pretraining.
+    images : ndarray
+        A few faces.
+    targets : mapping
+        Task -> target, see :func:`choose_targets`.
     composites : sequence of str
         That iNNvestigate has.
     precision : {"auto", "float32", "mixed"}
@@ -291,27 +298,63 @@ def compare_engines(
     Returns
     -------
     table : DataFrame
-        Columns ``composite``, ``precision``, ``maps``, and the worst over the maps of
+        Columns ``model``, ``composite``, ``precision``, ``maps``, and the worst over the maps of
         ``largest`` (largest difference over largest |R|), ``r`` (Pearson) and ``top`` (share of
         the tenth of the pixels with the largest |R| that is the same).
     maps : dict
-        ``innvestigate``, ``shared`` -> (image, y, x), float32, of the first composite.
+        Model -> ``innvestigate``, ``shared`` -> (image, y, x), float32, of the first composite.
     """
     modes = dict.fromkeys(["float32", choose_precision(precision)])
-    rows, shown = [], {}
-    for composite in composites:
-        theirs = _maps(trunk, readout, images, target, composite, engine="innvestigate")
-        for mode in modes:
-            ours = _maps(trunk, readout, images, target, composite, precision=mode)
-            if not shown:
-                shown = {"innvestigate": theirs, "shared": ours}
-            flat = [m.reshape(len(m), -1).astype(np.float64) for m in (ours, theirs)]
-            largest = np.abs(flat[0] - flat[1]).max(1) / np.abs(flat[1]).max(1)
-            r = [np.corrcoef(a, b)[0, 1] for a, b in zip(*flat, strict=True)]
-            top = [_common(a, b) for a, b in zip(*flat, strict=True)]
-            rows.append((composite, mode, len(ours), largest.max(), min(r), min(top)))
-    columns = ["composite", "precision", "maps", "largest", "r", "top"]
+    models = list_models(readouts)
+    rows: list[tuple] = []
+    shown: dict[str, dict[str, np.ndarray]] = {}
+    for number, (name, trunk) in enumerate(trunks.items()):
+        mine = models[models["pretraining"] == name].reset_index(drop=True)
+        tasks = mine["task"].unique()
+        chosen = mine[mine["task"] == tasks[number % len(tasks)]].iloc[0]
+        given = (trunk, readouts[name][chosen.name], images, targets[chosen["task"]])
+        for composite in composites:
+            theirs = _maps(*given, composite, engine="innvestigate")
+            for mode in modes:
+                ours = _maps(*given, composite, precision=mode)
+                shown.setdefault(chosen["model"], {"innvestigate": theirs, "shared": ours})
+                measured = _worst(ours, theirs)
+                rows.append((chosen["model"], composite, mode, len(ours), *measured))
+    columns = ["model", "composite", "precision", "maps", "largest", "r", "top"]
     return pd.DataFrame(rows, columns=columns), shown
+
+
+def _worst(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
+    """Largest difference over largest |R|, r, and share of the top; the worst over maps each."""
+    flat = [m.reshape(len(m), -1).astype(np.float64) for m in (ours, theirs)]
+    largest = np.abs(flat[0] - flat[1]).max(1) / np.abs(flat[1]).max(1)
+    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(*flat, strict=True)]
+    return largest.max(), min(r), min(_common(a, b) for a, b in zip(*flat, strict=True))
+
+
+def name_bound(value: float, least: float = 1e-6) -> str:
+    """A number as a power of ten that it does not exceed, in words.
+
+    Rounding errors differ between machines; their order does not.
+
+    Parameters
+    ----------
+    value : float
+        Not negative.
+    least : float
+        Power of ten below which no lower bound is named.
+
+    Examples
+    --------
+    >>> name_bound(5.3e-7), name_bound(2e-3)
+    ('below 1e-6', 'below 1e-2')
+    """
+    if not np.isfinite(value):
+        return "not finite"
+    power = round(np.log10(least))
+    while value > 10.0**power:
+        power += 1
+    return f"below 1e{power}"
 
 
 def _maps(trunk, readout, images, target, composite, **settings) -> np.ndarray:

@@ -4,7 +4,8 @@ People are rendered with and without glasses, in the same poses and light. One r
 where every male and no female wears glasses: the glasses decide. Another learns it from the same
 people and poses where glasses say nothing. Both then look at new people in glasses. A method that
 shows what decides puts more of its positive relevance for "male" onto the glasses of the first
-readout than of the second, and than onto pixels at random. What is explained is the decision, the
+readout than of the second, and than onto pixels at random. Whether the glasses do decide is seen in
+the readouts' answers, and said with the result. What is explained is the decision, the
 logit of "male" less that of "female".
 
 The planted cue is that of the controlled experiments of Teotia et al. 2022 (arXiv 2108.10360). The
@@ -45,6 +46,8 @@ YAW = (-30.0, 30.0)
 COLUMNS = ("method", "network", "instance", "image", "mass", "hit")
 #: Settings of the readouts' training.
 EPOCHS, LEARNING_RATE = 60, 1e-3
+#: Share of the answers that must go by the glasses for them to decide; chance is .5.
+FOLLOWS = 0.9
 
 
 @dataclass(frozen=True)
@@ -348,8 +351,9 @@ def summarise_methods(
     -------
     DataFrame
         Columns ``method``; ``cue``, ``control``, ``random`` (mean mass); ``difference`` (cue less
-        control), ``low``, ``high``; ``hit`` and ``hit_control`` (share of maps whose highest pixel
-        lies on the cue); ``empty`` (share of maps without positive relevance).
+        control), ``low``, ``high``; ``beyond`` (cue less random), ``beyond_low``; ``hit`` and
+        ``hit_control`` (share of maps whose highest pixel lies on the cue); ``empty`` (share of
+        maps without positive relevance).
     """
     rows = []
     people = np.unique(person)
@@ -357,8 +361,11 @@ def summarise_methods(
         # image x network, over instances
         mass = some.pivot_table("mass", "image", "network", dropna=False, sort=False)
         by_person = mass.groupby(person[mass.index]).mean().reindex(people)
-        difference = (by_person["cue"] - by_person["control"]).to_numpy()
+        difference, beyond = (
+            (by_person["cue"] - by_person[other]).to_numpy() for other in ("control", "random")
+        )
         low, high = bootstrap(difference, draws, confidence, seed)
+        beyond_low, _ = bootstrap(beyond, draws, confidence, seed)
         hit = some.groupby("network")["hit"].mean()
         networks = some[some["network"] != "random"]
         rows.append(
@@ -366,23 +373,56 @@ def summarise_methods(
                 method,
                 *(float(mean_finite(by_person[n].to_numpy())) for n in (*NETWORKS, "random")),
                 *(float(mean_finite(difference)), float(low), float(high)),
+                *(float(mean_finite(beyond)), float(beyond_low)),
                 *(hit["cue"], hit["control"], networks["mass"].isna().mean()),
             )
         )
-    columns = ["method", *NETWORKS, "random", "difference", "low", "high"]
+    columns = ["method", *NETWORKS, "random", "difference", "low", "high", "beyond", "beyond_low"]
     found = pd.DataFrame(rows, columns=[*columns, "hit", "hit_control", "empty"])
     return found.sort_values("difference", ascending=False, ignore_index=True, kind="stable")
 
 
-def state_result(summary: pd.DataFrame | None) -> str:
-    """What a table of :func:`summarise_methods` says, as part of a sentence."""
-    if summary is None:
+def state_result(summary: pd.DataFrame | None, answers: pd.DataFrame | None = None) -> str:
+    """What a table of :func:`summarise_methods` says, as part of a sentence.
+
+    A method passes if it puts more on the cue of the readouts for which it decides than of the
+    control, and more than a random map does, both by their intervals. That is a test of the method
+    only where the premise holds: the readouts that learned with the glasses go by them (in at least
+    :data:`FOLLOWS` of their answers), and the control readouts do not.
+
+    Parameters
+    ----------
+    summary : DataFrame or None
+        None if no method was tested.
+    answers : DataFrame or None
+        Of :func:`train_cue_readouts`.
+    """
+    if summary is None or answers is None:
         return "no method was tested"
-    found = int((summary["low"] > 0).sum())
-    best = summary.iloc[0]
+    by = answers.groupby("network")["by_glasses"].mean()
+    images = int(answers["images"].iloc[0])
+    passed = summary[(summary["low"] > 0) & (summary["beyond_low"] > 0)]
+    count = (
+        f"{len(passed)} of {len(summary)} methods put more of the positive relevance on the "
+        "glasses for the readouts that learned with them than for the control, and more than a "
+        "random map does (both intervals above 0)"
+    )
+    follow = (
+        f"the readouts that learned with the glasses answer by them in {by['cue']:.2f} and the "
+        f"control in {by['control']:.2f} of {images} new pictures, where chance is 0.50"
+    )
+    if by["cue"] < FOLLOWS:
+        return (
+            f"{follow}: the glasses do not decide for them, and this is no test of the methods; "
+            f"{count}"
+        )
+    if by["control"] >= FOLLOWS:
+        return f"{follow}: the glasses decide for either, which leaves nothing to tell; {count}"
+    if not len(passed):
+        return f"{follow}: the glasses decide, and {count}"
+    best = passed.iloc[0]
     return (
-        f"{found} of {len(summary)} methods tell the readout for which the glasses decide from the "
-        f"one for which they do not (interval above 0); the clearest, "
+        f"{follow}: the glasses decide. Then {count}; the clearest, "
         f"{best['method'].replace('_', ' ')}, puts {best['cue']:.2f} and {best['control']:.2f} of "
-        f"its positive relevance on them, where a random map puts {best['random']:.2f}"
+        f"it there, where a random map puts {best['random']:.2f}"
     )
