@@ -53,12 +53,12 @@ def smooth(rng, *shape):
     return ndimage.gaussian_filter(rng.normal(size=shape), sigma, mode="wrap").astype(np.float32)
 
 
-def make_study(means=(vgg.MEANS["imagenet"],) * 2, instances=2, colour=False):
+def make_study(means=(vgg.MEANS["imagenet"],) * 2, instances=2, colour=False, names="ab"):
     rng = np.random.default_rng(3)
     shape = (FACES, SIDE, SIDE, 3) if colour else (FACES, SIDE, SIDE)
     images = rng.integers(0, 256, shape, dtype=np.uint8)
     labels = {"identity": np.arange(FACES), "gender": np.arange(FACES) % 2}
-    trunks = {n: tiny_trunk(n, k, m) for k, (n, m) in enumerate(zip("ab", means, strict=True))}
+    trunks = {n: tiny_trunk(n, k, m) for k, (n, m) in enumerate(zip(names, means, strict=True))}
     readouts, rows = {}, []
     for name, trunk in trunks.items():
         width = int(np.prod(trunk.model.output_shape[1:]))
@@ -694,6 +694,12 @@ def test_levels_out_of_range_are_refused(study, levels, said):
         compute(study, levels=levels)
 
 
+@pytest.mark.parametrize("levels", [["x"], [None], 5, [[1, 2]]])
+def test_levels_that_are_no_numbers_are_refused(study, levels):
+    with pytest.raises(InputError, match="is refused; give a list of percentages"):
+        compute(study, levels=levels)
+
+
 def test_ends_alone_and_no_ends_are_levels_too(study):
     ends = compute(study, levels=[100, 0], baselines=["random"])
     assert ends["level"].to_numpy().tolist() == [0, 100]
@@ -880,12 +886,14 @@ def test_figures_draw_the_tables(scores, study):
     curves = compute_expectation(check_scores(masking.scores_table(scores)))
     random = own[own["mask"] == "random"].assign(bin="random")
     bins = summarise_curves(pd.concat([curves, random]), [*by, "bin"])
+    sources = masking.compute_source_curves(check_scores(masking.scores_table(scores)))
+    sources = summarise_curves(sources, [*by, "bin", "other"])
     masks = summarise_curves(own, [*by, "mask"])
     chance = masking.compute_chance(scores)
     signs = masking.summarise_shares(masking.compute_shares_left(study[4], LEVELS))
     drawn = [
         (panels.plot_initialisations(bins, chance), "its own relevance", 0),
-        (panels.plot_sources(bins, chance), "other task", 2),
+        (panels.plot_sources(sources, chance), "other task", 2),
         (panels.plot_baselines(masks, chance), "map shifted", 1),
         (panels.plot_signs(masks, chance), "negative only", 3),
         (panels.plot_shares(signs), "positive relevance left", 0),
@@ -912,6 +920,81 @@ def test_figures_draw_the_tables(scores, study):
         ticks = [text.get_text() for text in fig.axes[-1].get_xticklabels()]
         assert ticks == ["0", "1", "10", "31.6", "100"]
         plt.close(fig)
+
+
+def test_each_of_three_trunks_has_curves_of_its_own():
+    import matplotlib.pyplot as plt
+
+    from lib import figures
+
+    three = make_study((vgg.MEANS["imagenet"],) * 3, instances=1, names=("a", "b", "b-2"))
+    data = compute(three, levels=[10.0, 31.6], baselines=[])
+    assert data.sizes["source"] == data.sizes["destination"] == 6
+    scores = check_scores(masking.scores_table(data))
+    curves = masking.compute_source_curves(scores)
+    found = curves.set_index(
+        ["destination_pretraining", "destination_task", "bin", "other", "level"]
+    )["accuracy"]
+    for (place, task, name, other, level), value in found.items():
+        far = name in ("other_task", "other_both", "other_trunk_and_task")
+        wanted = {"gender": "identity", "identity": "gender"}[task] if far else task
+        one = data["correct"].sel(
+            source=f"{other or place}/{wanted}/0", destination=f"{place}/{task}/0", level=level
+        )
+        assert value == pytest.approx(float(one.mean()))
+    kinds = set(curves[["destination_pretraining", "bin", "other"]].itertuples(index=False))
+    kinds = {k[::2] if k[0] == "a" else k for k in map(tuple, kinds) if k[1] == "other_pretraining"}
+    assert kinds == {
+        ("a", "b"),
+        ("a", "b-2"),
+        ("b", "other_pretraining", "a"),
+        ("b-2", "other_pretraining", "a"),
+    }
+    by = ["destination_pretraining", "destination_task", "bin", "other"]
+    fig = panels.plot_sources(summarise_curves(curves, by), masking.compute_chance(data))
+    colours = figures.colours_of(["a", "b", "b-2"])
+    panel = {ax.get_title("left") or ax.get_title(): ax for ax in fig.axes}
+    lines = {
+        name: [
+            (line.get_label(), line.get_color(), round(line.get_linewidth(), 1))
+            for line in ax.get_lines()
+            if line.get_label() in panels.BIN_WORDS.values()
+        ]
+        for name, ax in panel.items()
+    }
+    other = [line for line in lines["a, gender"] if line[0] == "other pretraining"]
+    assert other == [
+        ("other pretraining", colours["b"], 1.8),
+        ("other pretraining", colours["b"], 0.9),
+    ]
+    assert ("other training of the trunk", colours["b"], 0.9) in lines["b, identity"]
+    assert ("other training of the trunk", colours["b"], 1.8) in lines["b-2, identity"]
+    shown = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert {"source: a", "source: b", "source: b-2", "other pretraining"} <= set(shown)
+    # no line without an entry
+    entries = {h.get_color() for h in fig.legends[0].legend_handles}
+    assert {line[1] for part in lines.values() for line in part} <= entries
+    plt.close(fig)
+
+
+def test_two_trunks_have_the_curves_of_their_bins(scores):
+    table = check_scores(masking.scores_table(scores))
+    one, all_ = masking.compute_source_curves(table), compute_expectation(table)
+    keys = ["destination_pretraining", "destination_task", "destination_instance", "bin", "level"]
+    pd.testing.assert_series_equal(
+        one.set_index(keys)["accuracy"].sort_index(), all_.set_index(keys)["accuracy"].sort_index()
+    )
+    assert set(one.loc[one["destination_pretraining"] == "a", "other"]) == {"", "b"}
+
+
+def test_a_sign_that_no_map_has_is_named():
+    maps = np.abs(smooth(np.random.default_rng(0), 2, 3, SIDE, SIDE)) + 0.1
+    maps[1, 0, 0, 0] = -1
+    relevance = make_maps([("a", "gender", "0"), ("b", "gender", "0")], maps)
+    lines = masking.list_missing_signs(masking.compute_shares_left(relevance, [10.0]))
+    assert len(lines) == 1 and lines[0].startswith("no line of negative relevance for a, gender:")
+    some = masking.compute_shares_left(relevance.isel(model=[1]), [10.0])
+    assert masking.list_missing_signs(some) == []
 
 
 # -------------------------------------------------------------------------------------- a whole run

@@ -71,9 +71,16 @@ def check_levels(levels: Sequence[float], pixels: int) -> tuple[float, ...]:
     Raises
     ------
     InputError
-        None at all, one out of range or given twice, or a share of less than half a pixel.
+        None at all, one that is no number, out of range or given twice, or a share of less than
+        half a pixel.
     """
-    found = [float(level) for level in levels]
+    try:
+        found = [float(level) for level in levels]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"levels = {levels!r} is refused; give a list of percentages of pixels, 0 to 100, e.g. "
+            "[1, 10, 31.6]."
+        ) from None
     if not found:
         raise InputError("There are no levels; give at least one percentage of pixels.")
     for level in found:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib import figures
+from lib.generalization.bins import family_of
 from lib.masking.masks import WORDS
 
 #: Mask -> (hue, marker) where masks are compared; relevance has the hue of its pretraining.
@@ -31,6 +32,8 @@ BIN_WORDS = {
     "other_task": "other task",
     "other_pretraining": "other pretraining",
     "other_both": "both other",
+    "other_trunk": "other training of the trunk",
+    "other_trunk_and_task": "other training and task",
 }
 #: The same where both belong to the destination's own pretraining and task.
 OWN_WORDS = {
@@ -197,7 +200,7 @@ def plot_conditions(
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     for label, style in (lines or {}).items():
-        found[label] = plt.Line2D([], [], lw=1.8, **style)
+        found[label] = plt.Line2D([], [], **({"lw": 1.8} | style))
     fig.legend(found.values(), found, loc="outside lower center", ncols=min(4, len(found)))
     return fig
 
@@ -238,32 +241,39 @@ def plot_initialisations(table: pd.DataFrame, chance: Mapping[str, float]) -> Fi
 def plot_sources(table: pd.DataFrame, chance: Mapping[str, float]) -> Figure:
     """Four sources for every type of destination (Crawford et al. 2020, Figure 6).
 
-    Hue and line style are those of the *source*: its pretraining and its task.
+    Hue and line style are those of the *source*: its pretraining and its task. With more than two
+    pretrainings each other one has lines of its own; another training of a trunk has its hue, in a
+    thinner line.
 
     Parameters
     ----------
     table : DataFrame
-        As of :func:`plot_initialisations`, with the four bins.
+        As of :func:`plot_initialisations`, with the four bins; ``other``, the pretraining of the
+        sources where it is not the destination's own
+        (:func:`lib.masking.compute_source_curves`).
     chance : mapping of task -> float
     """
     pretrainings = list(dict.fromkeys(table["destination_pretraining"]))
     tasks = _in_order(table["destination_task"])
     colours = figures.colours_of(pretrainings)
     markers = {"same_instance": "o", "other_task": "^", "other_pretraining": "s", "other_both": "D"}
+    markers |= {"other_trunk": "v", "other_trunk_and_task": "P"}
+    # hue is the family's: its second training is drawn thinner, its third thinner still
+    families = [family_of(name) for name in pretrainings]
+    widths = {n: 1.8 / (1 + families[:k].count(families[k])) for k, n in enumerate(pretrainings)}
 
     def draw(ax, rows, pretraining, task):
-        others = [p for p in pretrainings if p != pretraining]
-        elsewhere = colours[others[0]] if len(others) == 1 else figures.HUES["grey"]
         second = next((t for t in tasks if t != task), task)
         for name, marker in markers.items():
-            part = rows[rows["bin"] == name]
-            if len(part):
-                own = name in ("same_instance", "other_task")
-                line = task if name in ("same_instance", "other_pretraining") else second
-                style = {"color": colours[pretraining] if own else elsewhere, "marker": marker}
+            line = second if name in ("other_task", "other_both", "other_trunk_and_task") else task
+            for other, part in rows[rows["bin"] == name].groupby("other", sort=False):
+                source = other or pretraining
+                style = {"color": colours[source], "lw": widths[source], "marker": marker}
                 draw_curve(ax, part, **style, ls=figures.TASK.get(line, "-"), label=BIN_WORDS[name])
 
-    lines = {f"source: {name}": {"color": colours[name]} for name in pretrainings}
+    lines = {
+        f"source: {name}": {"color": colours[name], "lw": widths[name]} for name in pretrainings
+    }
     lines |= {f"source: {t}": {"color": "#333333", "ls": figures.TASK.get(t, "-")} for t in tasks}
     fig = plot_conditions(table, draw, chance=chance, lines=lines)
     _black_markers(fig)

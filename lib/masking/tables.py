@@ -10,7 +10,7 @@ import xarray as xr
 
 from lib.errors import InputError
 from lib.generalization.auc import summarise_curves
-from lib.generalization.bins import BINS, DESTINATION, SOURCE, bin_of
+from lib.generalization.bins import BINS, DESTINATION, SOURCE, bin_of, compute_expectation
 from lib.masking.masks import (
     MASKS,
     SCATTERED,
@@ -351,6 +351,59 @@ def summarise_shares(shares: pd.DataFrame, confidence: float = 0.95) -> pd.DataF
     return found
 
 
+def list_missing_signs(shares: pd.DataFrame) -> list[str]:
+    """Which lines a figure of :func:`summarise_shares` cannot have, and why.
+
+    Parameters
+    ----------
+    shares : DataFrame
+        Of :func:`compute_shares_left`.
+
+    Returns
+    -------
+    list of str
+        A sentence for every sign that some type of source has no relevance of.
+    """
+    lines = []
+    for sign in SIGNED:
+        none = shares.groupby(SOURCE[:2], sort=False)[sign].apply(lambda c: c.isna().all())
+        types = [", ".join(key) for key, absent in none.items() if absent]
+        if types:
+            lines.append(
+                f"no line of {sign} relevance for {'; '.join(types)}: these maps have none, since "
+                "the rules (relevance.composite) or the class explained give none"
+            )
+    return lines
+
+
+def compute_source_curves(scores: pd.DataFrame) -> pd.DataFrame:
+    """Curves of every destination and bin, those of other trunks one by one.
+
+    :func:`lib.generalization.compute_expectation` takes all pretrainings but the destination's as
+    one bin; here each of them stands for itself, also another training of the destination's own
+    trunk (``other_trunk``).
+
+    Parameters
+    ----------
+    scores : DataFrame
+        From :func:`lib.generalization.check_scores`.
+
+    Returns
+    -------
+    DataFrame
+        As of :func:`compute_expectation`, and ``other``, the pretraining of the sources where it is
+        not the destination's own (else empty).
+    """
+    names = list(dict.fromkeys(scores[SOURCE[0]]))
+    own = scores[scores[SOURCE[0]] == scores[DESTINATION[0]]]
+    parts = [compute_expectation(own).assign(other="")]
+    for name in names:
+        far = scores[(scores[SOURCE[0]] == name) & (scores[DESTINATION[0]] != name)]
+        if len(far):
+            parts.append(compute_expectation(far.reset_index(drop=True)).assign(other=name))
+    return pd.concat(parts, ignore_index=True)
+
+
 def explain_rises(bins: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
     """Where mean curves rise although more is removed, and what went on the way.
 
@@ -358,7 +411,8 @@ def explain_rises(bins: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
     ----------
     bins : DataFrame
         Mean curves: ``destination_pretraining``, ``destination_task``, ``bin``, ``level``,
-        ``accuracy``. Level 100, where nothing is left to see, is passed over.
+        ``accuracy``. Level 100, where nothing is left to see and a constant answer is right by
+        luck, is passed over.
     shares : DataFrame
         Of :func:`compute_shares_left`.
 
