@@ -19,6 +19,9 @@ RUN, SETTINGS = params.resolve(
     config.get("profile", "default"), config.get("set", ""), config.get("run", "")
 )
 OUT = f"data/runs/{RUN}"
+# A chapter has the machine to itself, so that memory stays that of one. In ci starting a kernel takes
+# longer than computing in it, and chapters that do not need each other run side by side.
+THREADS = 1 if config.get("profile") == "ci" else workflow.cores
 
 
 def notebook(stem):
@@ -103,7 +106,7 @@ rule pretraining:
         weights=dependencies.state_of(f"data/weights/{SETTINGS['00_pretraining'].trunk}.npz"),
         curves=dependencies.state_of(f"data/weights/{SETTINGS['00_pretraining'].trunk}_history.csv"),
         source=dependencies.state_of(SETTINGS["00_pretraining"].source),
-    threads: workflow.cores
+    threads: THREADS
     shell:
         RUN_NOTEBOOK
 
@@ -124,7 +127,7 @@ rule faces:
         packages=packages("01_faces"),
         source=dependencies.state_of(SETTINGS["01_faces"].source),
         dictionary=dependencies.state_of(SETTINGS["01_faces"].dictionary),
-    threads: workflow.cores
+    threads: THREADS
     shell:
         RUN_NOTEBOOK
 
@@ -149,7 +152,7 @@ rule finetuning:
         settings=settings("02_finetuning"),
         packages=packages("02_finetuning"),
         weights=weights(SETTINGS["02_finetuning"]),
-    threads: workflow.cores
+    threads: THREADS
     shell:
         RUN_NOTEBOOK
 
@@ -180,7 +183,7 @@ rule relevance:
         settings=settings("03_relevance"),
         packages=packages("03_relevance"),
         weights=weights(SETTINGS["02_finetuning"]),
-    threads: workflow.cores
+    threads: THREADS
     shell:
         # the explorer is a folder of many small files
         RUN_NOTEBOOK + f" --pages {OUT}/pages/relevance"
@@ -204,7 +207,7 @@ rule masking:
         stem="04_masking",
         settings=settings("04_masking"),
         packages=packages("04_masking"),
-    threads: workflow.cores
+    threads: THREADS
     shell:
         RUN_NOTEBOOK
 
@@ -227,7 +230,7 @@ rule generalization:
         stem="05_generalization",
         settings=settings("05_generalization"),
         packages=packages("05_generalization"),
-    threads: workflow.cores
+    threads: THREADS
     shell:
         RUN_NOTEBOOK
 
@@ -257,7 +260,7 @@ rule humans:
         weights=weights(SETTINGS["02_finetuning"]),
         responses=state_of_responses(SETTINGS["06_humans"].responses),
         page=state_of_page(),
-    threads: workflow.cores
+    threads: THREADS
     shell:
         # no output of the rule: a run without a second pretraining, or a machine without jsPsych,
         # has no page
@@ -295,7 +298,7 @@ rule dissection:
             for name in (*SETTINGS["07_dissection"].networks, SETTINGS["07_dissection"].learn_from)
         ],
         dictionary=dependencies.state_of(SETTINGS["07_dissection"].dictionary),
-    threads: workflow.cores
+    threads: THREADS
     shell:
         RUN_NOTEBOOK
 
@@ -336,7 +339,7 @@ rule salience:
             )
             if name
         ],
-    threads: workflow.cores
+    threads: THREADS
     shell:
         RUN_NOTEBOOK
 
@@ -361,7 +364,7 @@ rule claims:
         stem="09_claims",
         settings=settings("09_claims"),
         packages=packages("09_claims"),
-    threads: workflow.cores
+    threads: THREADS
     shell:
         RUN_NOTEBOOK
 
@@ -389,7 +392,7 @@ rule multiverse:
         stem="10_multiverse",
         settings=settings("10_multiverse"),
         packages=packages("10_multiverse"),
-    threads: workflow.cores
+    threads: THREADS
     shell:
         RUN_NOTEBOOK
 
@@ -408,7 +411,7 @@ rule own_faces:
         packages=packages("11_own_faces"),
         folder=dependencies.state_of(SETTINGS["11_own_faces"].folder),
         manifest=dependencies.state_of(SETTINGS["11_own_faces"].manifest),
-    threads: workflow.cores
+    threads: THREADS
     shell:
         RUN_NOTEBOOK
 
@@ -428,7 +431,7 @@ rule own_network:
         settings=settings("12_own_network"),
         packages=packages("12_own_network"),
         network=state_of_responses(SETTINGS["12_own_network"].network),
-    threads: workflow.cores
+    threads: THREADS
     shell:
         RUN_NOTEBOOK
 
@@ -464,6 +467,6 @@ rule book:
     params:
         run=RUN,
         packages=" ".join(dependencies.locked(dependencies.BOOK_PACKAGES)),
-    threads: workflow.cores
+    threads: THREADS
     shell:
         "python -m lib.publish {params.run:q}"
