@@ -294,7 +294,7 @@ class Salience(Chapter):
     detector_weights: str = Field("imagenet", min_length=1, description="to begin with")
     detector_size: Size = 112
     detector_runs: int = Field(3, ge=1, le=100, description="trainings of either kind")
-    detector_epochs: int = Field(8, ge=1, le=10_000)
+    detector_epochs: int = Field(6, ge=1, le=10_000)
     detector_batch: int = Field(20, ge=1, le=10_000, description="images")
     detector_rate: float = Field(5e-4, gt=0, le=1, description="learning rate")
     detector_alpha: float = Field(0.5, ge=0, le=1, description="share of the cross-entropy")
@@ -305,10 +305,10 @@ class Salience(Chapter):
     components: list[Annotated[int, Field(ge=1)]] = Field(
         [40, 40, 10], min_length=1, description="of each generator"
     )
-    generator_people: int = Field(30, ge=2, le=10_000, description="generators are fitted to")
-    training_people: int = Field(30, ge=2, le=10_000)
-    validation_people: int = Field(10, ge=1, le=10_000)
-    test_people: int = Field(20, ge=2, le=10_000)
+    generator_people: int = Field(24, ge=2, le=10_000, description="generators are fitted to")
+    training_people: int = Field(20, ge=2, le=10_000)
+    validation_people: int = Field(8, ge=1, le=10_000)
+    test_people: int = Field(16, ge=2, le=10_000)
     people_views: int = Field(4, ge=2, le=100, description="images of each")
     measured_people: int = Field(12, ge=2, le=10_000, description="of the test")
     genuine: str = Field("", description="folder of real faces; empty: rendered ones")
