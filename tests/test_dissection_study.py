@@ -453,10 +453,10 @@ def test_results_in_words():
     trends = curves.head(1).assign(slope=0.06, tau_p=np.nan, page_p=np.nan)
     told = words.state_findings(units, levels, ellipses, biased, {"net": table}, curves, trends)
     assert told["interpretable"] == "50% of the units in net"
-    assert "0% and the same region" not in told["ellipse"] or "same concept for" in told["ellipse"]
-    assert (
-        told["planted"] == "With a planted cue, relevance on the glasses with glasses: 10% and 40%."
-    )
+    # ellipses are the mirror image here
+    assert told["ellipse"].endswith("the same concept for 0% and the same region for 0%.")
+    wanted = "From P = 50 to 100, relevance on the glasses (glasses planted): 10% and 40%."
+    assert told["planted"] == wanted
     empty = words.state_findings(
         units, levels, ellipses.head(0), biased, {}, curves.head(0), trends.head(0)
     )

@@ -115,13 +115,13 @@ def _state_planted(curves: pd.DataFrame, trends: pd.DataFrame) -> str:
             p = part["page_p"].fillna(part["tau_p"])
             sure = int((p <= 0.05).sum())
             words.append(
-                f"{quantity} with {kind}: {total[low]:.0f} at P = {low:g} and {total[high]:.0f} at "
-                f"P = {high:g}, rising in {int((part['slope'] > 0).sum())} of {len(part)} blocks "
+                f"{quantity} ({kind} planted): {total[low]:.0f} and {total[high]:.0f} "
+                f"units, rising in {int((part['slope'] > 0).sum())} of {len(part)} blocks "
                 f"({sure} of them beyond chance)"
             )
         else:
             value = own.set_index("percent")["mean"]
             words.append(
-                f"{quantity} with {kind}: {_percent(value[low])} and {_percent(value[high])}"
+                f"{quantity} ({kind} planted): {_percent(value[low])} and {_percent(value[high])}"
             )
-    return f"With a planted cue, {'; '.join(words)}."
+    return f"From P = {low:g} to {high:g}, {'; '.join(words)}."
