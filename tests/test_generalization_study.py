@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lib import figures
+from lib import figures, params
 from lib import generalization as g
+from lib.errors import InputError
 from lib.generalization import panels
 from lib.generalization import study as s
 from lib.generalization.bins import DESTINATION, SOURCE
@@ -217,6 +218,31 @@ def test_contrasts_by_hand(found):
     expected = initialisation.xs("identity", level=1).mean()
     assert table.loc["identity_source", "estimate"] == pytest.approx(expected)
     assert table.loc["identity_source", "types"] == 2
+
+
+# ----------------------------------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("generalization.fill=blurr", r"fill = 'blurr' is refused.*did you mean 'blur'\?"),
+        ("generalization.mask=relevence", r"mask = 'relevence' is refused.*mean 'relevance'\?"),
+        ("generalization.mask=random", r"mask = 'random' is refused"),
+        ("generalization.fill=noise", r"fill = 'noise' is not computed by 04_masking.*to fills"),
+        ("generalization.mask=shifted masking.scattered=[mirrored]", r"mask = 'shifted' is not c"),
+        ("generalization.mask=positive masking.signed=[]", r"mask = 'positive' is not computed"),
+    ],
+)
+def test_a_mask_or_fill_that_is_not_there_is_refused_before_anything_runs(words, message):
+    with pytest.raises(InputError, match=message):
+        params.resolve("ci", words)
+
+
+def test_a_mask_and_fill_that_chapter_04_makes_are_taken():
+    words = "masking.fills=[black,noise] generalization.fill=noise generalization.mask=mirrored"
+    settings = params.resolve("ci", words)[1]["05_generalization"]
+    assert (settings.fill, settings.mask) == ("noise", "mirrored")
 
 
 # ------------------------------------------------------------------------------- words and figures

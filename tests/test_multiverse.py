@@ -93,6 +93,7 @@ def test_a_choice_that_changes_nothing_by_itself_comes_beside_another(tmp_path, 
         "paired: {relevance.channels: {relevance.composite: [a, b]}}",
     )
     choices, _ = m.load_choices(path)
+    assert [c.needs for c in choices] == ["yes, beside relevance.composite a or b", "yes", "yes"]
     largest = {"relevance.channels": "largest"}
     one = m.list_departures(settings, choices)
     assert [d for d in one if "relevance.channels" in d] == [
@@ -425,7 +426,7 @@ def test_survival_in_words():
     table = pd.DataFrame(
         [(c, v, np.nan) for c, verdicts, _ in rows for v in verdicts],
         columns=["claim", "verdict_printed", "estimate"],
-    )
+    ).assign(general="x", face="y", null_claim=False)
     found = outcomes.summarise_survival(table, "printed")
     assert dict(zip(found["claim"], found["survives"], strict=True)) == {r[0]: r[2] for r in rows}
 
@@ -536,6 +537,9 @@ def test_the_curve_shows_what_the_table_holds(table):
     points = np.asarray(curve.collections[-1].get_offsets())
     np.testing.assert_allclose(points[:, 1], head["estimate"])
     assert len(verdicts.patches) >= 6 * len(g.CLAIMS)
+    claims = [t.get_text() for t in verdicts.get_yticklabels()]
+    null = [panels.WORDS[c.id] for c in g.CLAIMS if c.is_null]
+    assert claims[-len(null) :] == null and len(claims) == len(g.CLAIMS)
     labels = [t.get_text() for t in taken.get_yticklabels()]
     assert labels == [
         *("composite: a_flat", "composite: b"),

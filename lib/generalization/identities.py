@@ -18,9 +18,10 @@ of these.
 
 The table is balanced (every network sees every face), so restricted maximum likelihood has a
 closed form: mean squares, with those that fall below the residual pooled into it (Searle, Casella
-and McCulloch 1992, chapter 4). ``statsmodels.MixedLM`` gives the same numbers (tested) but needs
-seconds per contrast and does not converge when a variance is zero. Degrees of freedom after
-Satterthwaite.
+and McCulloch 1992, chapter 4). It is written out here because pingouin has no mixed-effects model,
+and ``statsmodels.MixedLM``, which gives the same numbers (tested), needs seconds per contrast, does
+not converge when a variance is zero, and has no degrees of freedom for a t-test; here they are
+Satterthwaite's.
 """
 
 from __future__ import annotations

@@ -48,6 +48,16 @@ class Choice(NamedTuple):
         """As in SET, e.g. ``relevance.composite``."""
         return f"{self.chapter.partition('_')[2]}.{self.field}"
 
+    @property
+    def needs(self) -> str:
+        """Whether its values need runs of their own, in words."""
+        if self.chapter >= STATISTICS:
+            return "no"
+        if self.beside is None:
+            return "yes"
+        name, values = self.beside
+        return f"yes, beside {name} {' or '.join(map(str, values))}"
+
 
 def load_choices(path: Path) -> tuple[list[Choice], dict[str, Any]]:
     """Open choices, and what their runs leave out, from a YAML file.

@@ -49,13 +49,15 @@ def plot_specifications(table: pd.DataFrame, columns: Sequence[str]) -> Figure:
     base = order.index(0) if 0 in order else None
     varied = [c for c in columns if len(set(table[c])) > 1]
     rows = [(c, value) for c in varied for value in dict.fromkeys(table[c])]
-    claims = list(dict.fromkeys(table["claim"]))
+    # claims of no difference last, below a line of their own
+    null = dict(zip(table["claim"], table["null_claim"].astype(bool), strict=True))
+    claims = sorted(null, key=null.get)
     heights = [2.2, 0.24 * len(claims), 0.24 * max(len(rows), 1)]
     fig, axes = plt.subplots(
         3, sharex=True, figsize=(9.0, sum(heights) + 1.4), height_ratios=heights
     )
     _plot_curve(axes[0], x, headline)
-    _plot_verdicts(axes[1], table, order, claims)
+    _plot_verdicts(axes[1], table, order, claims, sum(null.values()))
     _plot_choices(axes[2], headline, rows)
     for ax in axes if base is not None else ():
         ax.axvspan(base - 0.5, base + 0.5, color="#F3E3B0", zorder=0)
@@ -77,13 +79,14 @@ def _plot_curve(ax, x, headline) -> None:
     ax.grid(axis="x", visible=False)
 
 
-def _plot_verdicts(ax, table, order, claims) -> None:
+def _plot_verdicts(ax, table, order, claims, null) -> None:
     wide = table.pivot_table(
         index="claim", columns="specification", values="verdict_design", aggfunc="first"
     ).loc[claims, order]
     for y, claim in enumerate(claims):
         colours = wide.loc[claim].map(SHADES)
         ax.bar(range(len(order)), 0.78, 0.86, y - 0.39, color=colours, edgecolor="#8C8C8C", lw=0.4)
+    ax.axhline(len(claims) - null - 0.5, color="#555555", lw=1)
     ax.set_yticks(range(len(claims)), [WORDS.get(c, c) for c in claims], fontsize=8.5)
     ax.set_ylim(len(claims) - 0.4, -0.6)
     ax.grid(visible=False)
