@@ -1,4 +1,7 @@
-"""Maps of many readouts on the real trunk: equal to iNNvestigate's, and what is asked for."""
+"""Maps of many readouts on the real trunks: equal to iNNvestigate's, and what is asked for."""
+
+import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -9,13 +12,15 @@ from lib import network, vgg
 from lib.errors import InputError
 from lib.relevance import (
     COMPOSITES,
+    Composite,
     Difference,
+    ZBoxRule,
+    ZPlusRule,
     compute,
     compute_relevance,
     make_engine,
     normalise_maps,
 )
-from lib.relevance.engine import SharedTrunk
 
 
 def pictures(size):
@@ -39,17 +44,37 @@ def make_readouts(trunk, classes, seed=0):
     ]
 
 
-@pytest.fixture(scope="module")
-def imagenet():
-    """Weights by size; the test is skipped where they cannot be had."""
+TRUNKS = ("imagenet", "synthface")
+PRESETS = ("a", "a_flat", "b", "b_flat")
+SIZE = 48
 
-    def load(size):
+
+@pytest.fixture(scope="module")
+def real():
+    """Maps of a real trunk for a colour and a grey picture, by engine; each is made once.
+
+    The test is skipped where a trunk's weights cannot be had.
+    """
+
+    @functools.cache
+    def model(name):
         try:
-            return vgg.load_trunk("imagenet", size)
+            trunk = vgg.load_trunk(name, SIZE)
         except InputError as error:
             pytest.skip(str(error))
+        return trunk, make_readouts(trunk, (101,))
 
-    return load
+    @functools.cache
+    def maps(name, composite, **settings):
+        settings = {"precision": "float32", "sum_channels": False, **settings}
+        stream = compute_relevance(
+            *model(name), pictures(SIZE), composite=composite, progress=False, batch=2, **settings
+        )
+        (batch,) = stream
+        return batch.relevance[:, 0], batch.target[:, 0], batch.score[:, 0]
+
+    maps.model = model
+    return maps
 
 
 @pytest.fixture(scope="module")
@@ -86,50 +111,121 @@ def maps_of(*args, **settings):
 # ------------------------------------------------------------------------------------- real trunk
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["a_flat", "b"])
-def test_presets_equal_innvestigate_on_the_imagenet_trunk(imagenet, name):
-    """Largest difference over largest |map| within 1e-6, colour and grey, biases and all.
+def departure(found, expected):
+    """Largest difference over largest |R|, per map."""
+    largest = np.abs(expected).max((1, 2, 3))
+    return np.abs(found - expected).max((1, 2, 3)) / largest
 
-    a_flat and b hold between them each rule of the four presets; a and b_flat are compared on a
-    small network in test_relevance_rules.py.
-    """
-    trunk = imagenet(112)
-    readouts = make_readouts(trunk, (101,))
-    settings = {"composite": name, "sum_channels": False}
-    ours, target, score = maps_of(trunk, readouts, pictures(112), **settings)
-    theirs, same, other = maps_of(trunk, readouts, pictures(112), engine="innvestigate", **settings)
+
+def double_precision(trunk, readout, composite, x, target):
+    """A preset in float64, step by step, each rule as it is printed; (y, x, channels)."""
+    chain = network.read_chain(trunk.model)
+    rules = composite.rules(chain)
+    window = {"ksize": [1, 2, 2, 1], "strides": [1, 2, 2, 1], "padding": "VALID"}
+
+    def through(x, w):
+        return tf.nn.conv2d(x, w, 1, "SAME")
+
+    def back(s, w, shape):
+        return tf.nn.conv2d_transpose(s, w, shape, 1, "SAME")
+
+    x, records = tf.constant(x[None], tf.float64), []
+    for layer in chain.layers:
+        if isinstance(layer, network.Convolution):
+            w, b = (tf.constant(value, tf.float64) for value in (layer.kernel, layer.bias))
+            y = tf.nn.relu(through(x, w) + b)
+            records.append((layer, x, w, b))
+        else:
+            y = tf.nn.max_pool2d(x, 2, 2, "VALID")
+            records.append((layer, x, y, None))
+        x = y
+    w = readout.kernel[:, target].astype(np.float64).reshape(x.shape)
+    z = float(tf.reduce_sum(x * w)) + float(readout.bias[target])
+    r = x * w * z / (z + np.copysign(composite.dense.epsilon, z))
+    for layer, x, w, b in reversed(records):
+        if b is None:
+            r = tf.raw_ops.MaxPoolGrad(orig_input=x, orig_output=w, grad=r, **window)
+            continue
+        rule = rules[layer.name]
+        if rule.name == "flat":
+            ones = tf.ones_like(w)
+            r = back(r / through(tf.ones_like(x), ones), ones, x.shape)
+            continue
+        positive, negative = tf.nn.relu(w), -tf.nn.relu(-w)
+        above, below = tf.nn.relu(x), -tf.nn.relu(-x)
+        total = 0.0
+        for share, u, v in ((rule.alpha, positive, negative), (-rule.beta, negative, positive)):
+            if share:
+                s = r / (through(above, u) + through(below, v) + b)
+                total += share * (above * back(s, u, x.shape) + below * back(s, v, x.shape))
+        r = total
+    return r[0].numpy()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("composite", PRESETS)
+@pytest.mark.parametrize("name", TRUNKS)
+def test_presets_equal_innvestigate_on_the_real_trunks(real, name, composite):
+    """Largest difference over largest |map| within 1e-6, colour and grey, biases and all."""
+    ours, target, score = real(name, composite)
+    theirs, same, other = real(name, composite, engine="innvestigate")
     assert np.array_equal(target, same)
     np.testing.assert_allclose(score, other, rtol=1e-5)
-    largest = np.abs(theirs).max((2, 3, 4))
-    assert (np.abs(ours - theirs).max((2, 3, 4)) / largest).max() <= 1e-6
+    assert departure(ours, theirs).max() <= 1e-6
     # Eager mode lives on, and so do models made before.
     assert tf.executing_eagerly()
-    assert trunk.model(np.zeros((1, 112, 112, 3), np.float32)).shape == (1, 3, 3, 512)
+    trunk, _ = real.model(name)
+    assert trunk.model(np.zeros((1, SIZE, SIZE, 3), np.float32)).shape == (1, 1, 1, 512)
 
 
-def test_bfloat16_backward_keeps_the_map(imagenet):
-    """r >= .9999 with the exact map, and the same tenth of the pixels on top."""
-    trunk = imagenet(64)
-    readouts = make_readouts(trunk, (101, 2))
-    x = trunk.prepare(pictures(64))
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("composite", ["a_flat", "b"])
+@pytest.mark.parametrize("name", TRUNKS)
+def test_float32_is_as_far_from_float64_by_either_engine(real, name, composite):
+    """Neither engine rounds worse than the other.
 
-    def predicted(logits):
-        first = np.stack([values.argmax(1) for values in logits], 1)
-        return first, np.full(first.shape, -1)
-
-    maps = [
-        SharedTrunk(trunk.model, readouts, COMPOSITES["a_flat"], precision)
-        .relevance(x, predicted)[0]
-        .sum(-1)
-        .reshape(4, -1)
-        for precision in ("float32", "mixed")
+    Where a denominator nearly vanishes (contributions of one sign against a bias of the other)
+    float32 is short of digits: measured here, maps depart from float64 by 3e-7 to 9e-5 of the
+    largest relevance, by the same amount in both engines, which round in the same order and so are
+    far nearer to each other (within 1e-6) than to the number both stand for.
+    """
+    trunk, (readout,) = real.model(name)
+    ours, target, _ = real(name, composite)
+    theirs = real(name, composite, engine="innvestigate")[0]
+    x = trunk.prepare(pictures(SIZE))
+    exact = [
+        double_precision(trunk, readout, COMPOSITES[composite], *given)
+        for given in zip(x, target, strict=True)
     ]
-    for exact, fast in zip(*maps, strict=True):
-        assert np.corrcoef(exact, fast)[0, 1] >= 0.9999
-        count = exact.size // 10
-        top = [set(np.argsort(-np.abs(m), kind="stable")[:count]) for m in (exact, fast)]
-        assert len(top[0] & top[1]) >= 0.98 * count
+    mine, other = (departure(maps, np.stack(exact)) for maps in (ours, theirs))
+    print(f"{name} {composite}: ours {mine}, iNNvestigate {other} from float64")
+    assert (mine <= 1.05 * other + 1e-6).all()
+    assert mine.max() <= 5e-3
+
+
+@pytest.mark.parametrize("composite", sorted(COMPOSITES))
+@pytest.mark.parametrize("name", TRUNKS)
+def test_bfloat16_backward_keeps_the_map(real, name, composite):
+    """r >= .9999 with the exact map, and the same tenth of the pixels on top but for its edge.
+
+    A pixel changes sides only if its |R| lies within a hundredth of the largest |R| of the mask's
+    threshold; at most two in a hundred do.
+    """
+    exact, fast = (
+        real(name, composite, precision=p)[0].sum(-1).reshape(2, -1).astype(np.float64)
+        for p in ("float32", "mixed")
+    )
+    for a, b in zip(exact, fast, strict=True):
+        r, count = np.corrcoef(a, b)[0, 1], a.size // 10
+        top = [set(np.argsort(-np.abs(m), kind="stable")[:count]) for m in (a, b)]
+        shared = len(top[0] & top[1]) / count
+        swapped = np.abs(a)[sorted(top[0] ^ top[1])]
+        edge = np.sort(np.abs(a))[-count]
+        gap = np.abs(swapped - edge).max(initial=0) / np.abs(a).max()
+        print(f"{name} {composite}: 1 - r {1 - r:.1e}, shared {shared:.4f}, gap {gap:.1e}")
+        assert r >= 0.9999
+        assert shared >= 0.98
+        assert gap <= 1e-2
 
 
 # ---------------------------------------------------------------------------------------- targets
@@ -270,6 +366,23 @@ def test_grad_cam_by_hand(small):
     assert resized.shape == (5, 3, 16, 16)
 
 
+@pytest.mark.parametrize("name", ["z_box", "gamma"])
+def test_the_box_is_that_of_the_trunks_means(small, name):
+    """Bounds are 0 and 255 less the means that this trunk subtracts."""
+    model, readouts, images = small[0].model, small[1], small[2]
+    trunk = vgg.Trunk("faces", model, vgg.MEANS["vggface"])
+    found = maps_of(trunk, readouts, images, composite=name)[0]
+    known = ((-93.594, -104.7624, -129.1863), (161.406, 150.2376, 125.8137))
+    theirs = dataclasses.replace(COMPOSITES[name], first=ZBoxRule(*known))
+    expected = maps_of(trunk, readouts, images, composite=theirs)[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    others = dataclasses.replace(COMPOSITES[name], first=ZBoxRule().within(vgg.MEANS["imagenet"]))
+    fixed = maps_of(trunk, readouts, images, composite=others)[0]
+    assert np.abs(fixed - expected).max() > 1e-3 * np.abs(expected).max()
+    given = theirs.within(vgg.MEANS["imagenet"])
+    assert given is not None and given.first == ZBoxRule(*known)
+
+
 # --------------------------------------------------------------------------------------- bad input
 
 
@@ -290,6 +403,17 @@ def test_bad_input_is_refused_in_a_sentence(small):
     refused("no composite 'c'", trunk, readouts, images, composite="c")
     refused("no engine", trunk, readouts, images, engine="zennit")
     refused("has no composite", trunk, readouts, images, composite="gamma", engine="innvestigate")
+    for steps in (1.5, 0, "4", None):
+        settings = {"composite": "integrated_gradients", "steps": steps}
+        refused("steps = .* whole number from 1", trunk, readouts, images, **settings)
+    for baseline in (np.nan, np.zeros((4, 4, 3)), "black"):
+        settings = {"composite": "integrated_gradients", "baseline": baseline}
+        refused("baseline of integrated gradients", trunk, readouts, images, **settings)
+    for bounds in ((0.0, 1.0), (0.0, 1.0, 2.0, 3.0)):
+        box = ZBoxRule(bounds, tuple(b + 1 for b in bounds))
+        box = Composite("box", ZPlusRule(), ZPlusRule(), first=box)
+        match = f"{len(bounds)} bounds and the input of layer 'c1' 3 channels"
+        refused(match, trunk, readouts, images, composite=box)
     refused("no precision", trunk, readouts, images, precision="half")
     refused("no images", trunk, readouts, images[:0])
     refused("pixels", trunk, readouts, images[:, :8])
