@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -369,10 +370,11 @@ def list_missing_signs(shares: pd.DataFrame) -> list[str]:
         none = shares.groupby(SOURCE[:2], sort=False)[sign].apply(lambda c: c.isna().all())
         types = [", ".join(key) for key, absent in none.items() if absent]
         if types:
-            lines.append(
+            line = (
                 f"no line of {sign} relevance for {'; '.join(types)}: these maps have none, since "
                 "the rules (relevance.composite) or the class explained give none"
             )
+            lines.append(textwrap.fill(line, 88, subsequent_indent="    "))
     return lines
 
 
