@@ -171,7 +171,7 @@ def test_the_shipped_set_is_whole_and_can_be_rendered_again():
         "male": 51,
     }
     head = study_scene(36).build()
-    for position in (0, 7, 11):
+    for position in (2, 7, 14):
         row = 36 * 15 + position
         render = study_views(36)[position].render(head, size=224)
         # Another processor may round differently: a few pixels by a few grey levels.

@@ -75,23 +75,25 @@ def fit_stump(values, target):
     accuracy : ndarray (features,)
         On the same data.
     """
-    values = np.asarray(values, float)
+    # Features as contiguous rows in their own type: whole numbers of one byte sort by counting.
+    values = np.ascontiguousarray(np.asarray(values).T)
     target = np.asarray(target, bool)
-    n = len(values)
-    order = np.argsort(values, axis=0, kind="stable")
-    ordered = np.take_along_axis(values, order, axis=0)
+    n = len(target)
+    order = np.argsort(values, axis=1, kind="stable")
+    ordered = np.take_along_axis(values, order, axis=1)
     # Correct answers of "True above" with the cut after the k-th smallest value, k = 0 ... n.
-    hits = np.where(target[order], -1, 1)
-    correct = target.sum() + np.concatenate([np.zeros_like(hits[:1]), np.cumsum(hits, axis=0)])
+    correct = np.full((len(values), n + 1), target.sum(), np.int32)
+    correct[:, 1:] += np.cumsum(np.where(target, -1, 1).astype(np.int32)[order], axis=1)
     cut = np.ones(correct.shape, bool)
-    cut[1:n] = ordered[1:] > ordered[:-1]
+    cut[:, 1:n] = ordered[:, 1:] > ordered[:, :-1]
     score = np.where(cut, np.maximum(correct, n - correct), -1)
-    best = score.argmax(axis=0)
-    columns = np.arange(values.shape[1])
-    padded = np.concatenate([ordered[:1] - 1, ordered, ordered[-1:] + 1])
-    threshold = (padded[best, columns] + padded[best + 1, columns]) / 2
-    above = 2 * correct[best, columns] >= n
-    return threshold, above, score[best, columns] / n
+    best = score.argmax(axis=1)
+    rows = np.arange(len(values))
+    below = np.where(best > 0, ordered[rows, best - 1].astype(float), ordered[:, 0] - 1.0)
+    next_ = ordered[rows, np.minimum(best, n - 1)].astype(float)
+    beyond = np.where(best < n, next_, ordered[:, -1] + 1.0)
+    above = 2 * correct[rows, best] >= n
+    return (below + beyond) / 2, above, score[rows, best] / n
 
 
 def pixel_accuracy(images, gender, identity, *, folds=FOLDS, seed=0):
@@ -302,6 +304,15 @@ def check_shortcuts(images, gender, identity, viewpoint, *, background=None, see
     y, x = np.unravel_index(accuracy.argmax(), accuracy.shape)
     rows.append(("best pixel", f"row {y}, column {x}", accuracy.max(), lucky, PIXEL_LIMIT))
     rows.append(("pixel chosen in training", "", chosen, majority, PIXEL_LIMIT))
+    turned = {}
+    for view in np.unique(viewpoint[viewpoint != 0]):
+        there = viewpoint == view
+        turned[view] = pixel_accuracy(images[there], gender[there], identity[there], seed=seed)[0]
+    if turned:
+        worst = max(turned, key=lambda view: turned[view].max())
+        rows.append(
+            ("best pixel, turned", f"{worst:+.0f} degrees", turned[worst].max(), lucky, PIXEL_LIMIT)
+        )
 
     cues = scalar_cues(faces, None if background is None else np.asarray(background)[front])
     for name in cues:
