@@ -466,7 +466,14 @@ def test_small_network_equals_innvestigate(name):
     readouts, images = readouts_for(model), images_for(model)
     ours = SharedTrunk(model, readouts, COMPOSITES[name]).relevance(images, best)[0]
     engine = Innvestigate(model, readouts, COMPOSITES[name])
-    theirs = engine.relevance(images, best)[0]
+    theirs, _, targets = engine.relevance(images, best)
+    # With the targets known, the same without a pass through the trunk.
+    engine._trunk = None
+    np.testing.assert_array_equal(engine.explain(images, *targets), theirs)
+    # Its session goes with it, and all the weights that the session holds.
+    session = engine._session
+    del engine
+    assert session._closed
     # Eager mode lives on, and so do models made before.
     assert tf.executing_eagerly()
     assert model(images).shape == (2, 2, 2, 6)
