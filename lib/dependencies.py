@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import functools
 import hashlib
 import json
 import re
@@ -30,7 +31,8 @@ INSTALLED_AS = {
 BOOK_PACKAGES = ("jupyter-book", "myst-nb", "sphinx", "sphinx-book-theme", "sphinx-mathjax-offline")
 
 
-def _imported(source: str, package: str = "") -> set[str]:
+@functools.cache  # a module is needed by many notebooks
+def _imported(source: str, package: str = "") -> frozenset[str]:
     """Dotted names that a piece of Python imports; relative ones resolved against ``package``."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
@@ -43,7 +45,7 @@ def _imported(source: str, package: str = "") -> set[str]:
                 base = ".".join([*parents, *([base] if base else [])])
             names.add(base)
             names.update(f"{base}.{alias.name}" for alias in node.names)
-    return names
+    return frozenset(names)
 
 
 def _file_of(name: str, root: Path) -> Path | None:

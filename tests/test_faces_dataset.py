@@ -385,7 +385,7 @@ def test_links_in_a_circle_are_refused(folder):
 def test_a_name_longer_than_the_system_allows_is_refused(folder):
     long = "x" * 5000
     for source in (folder / long, folder / f"{long}.csv", long):
-        assert len(refusal(source, "xx", "cannot be read")) < 500
+        assert len(refusal(source, "x...", "characters)", "cannot be read")) < 500
     text = f"path,identity\nanna/a_yaw+000.png,anna\n{long}.png,bo\n"
     assert len(refusal(manifest(folder, text), "line 3", "xxx", "cannot be read")) < 500
     with pytest.raises(InputError, match="cannot be opened"):
