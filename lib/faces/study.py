@@ -47,10 +47,10 @@ JITTER = (1.5, 3.0, 1.0)
 #: across people; nobody sits before a camera like that.
 FRAMING = (0.11, 0.11, 0.04)
 #: Number of the stream of random numbers that the framing is drawn from, by viewpoint: one of those
-#: tried that leaves no pixel above the limit of `lib.faces.checks` at the size at which it looks, 56
-#: pixels a side (best pixel at most .69 at every viewpoint). With sixteen times the pixels there is
-#: more luck to be had: at 224 pixels a few are above it at +75, +90, +105 and -105 degrees (.70 to
-#: .72), where genders dealt out at random reach .64 to .69.
+#: tried that leaves no pixel above the limit of `lib.faces.checks` at the size at which it looks,
+#: 56 pixels a side (best pixel at most .69 at every viewpoint). With sixteen times the pixels there
+#: is more luck to be had: at 224 pixels a few are above it at +75, +90, +105 and -105 degrees (.70
+#: to .72), where genders dealt out at random reach .64 to .69.
 FRAMING_STREAMS = dict(
     zip(VIEWPOINTS, (34, 15, 14, 27, 16, 16, 22, 27, 15, 14, 14, 21, 17, 21, 246), strict=True)
 )
