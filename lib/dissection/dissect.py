@@ -52,12 +52,14 @@ def _tap(trunk: vgg.Trunk, layers: Sequence[str], precision: str):
     tapped = tf.keras.Model(copy.inputs, [copy.get_layer(name).output for name in layers])
     shape = (None, *trunk.model.input_shape[1:])
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)])
-    def forward(x):
+    def maps(x):
         found = tapped(x, training=False)
         found = found if len(layers) > 1 else [found]
         return [tf.cast(tf.transpose(y, (0, 3, 1, 2)), tf.float32) for y in found]
 
+    # Traced here: TensorFlow warns of one function after another that is traced when it is called.
+    signature = [tf.TensorSpec(shape, tf.float32)]
+    forward = tf.function(maps, input_signature=signature).get_concrete_function()
     return lambda x: [y.numpy() for y in forward(tf.constant(x))]
 
 
