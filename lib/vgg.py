@@ -477,8 +477,8 @@ def load_trunk(
     return Trunk(name, build_vgg16(size, arrays, name), MEANS[means], source)
 
 
-def _refuse_code(path: Path) -> None:
-    """Refuse an HDF5 model with Lambda layers, whose stored code Keras would run on loading."""
+def refuse_code(path: Path) -> None:
+    """Raise InputError for an HDF5 model with Lambda layers: Keras would run their stored code."""
     import h5py
 
     if not h5py.is_hdf5(path):
@@ -502,7 +502,7 @@ def _load_model(name: str, means: str) -> Trunk:
         )
     if path.is_dir():
         raise InputError(f"{path} is a folder; save the model as one file, model.save('x.keras').")
-    _refuse_code(path)
+    refuse_code(path)
     try:
         # safe_mode refuses Lambda layers, whose code would run.
         model = tf.keras.models.load_model(path, compile=False, safe_mode=True)

@@ -335,7 +335,7 @@ def load_network(path: str | Path, means: str = "imagenet") -> Trunk:
         channels.
     """
     path = Path(path)
-    vgg._refuse_code(path)
+    vgg.refuse_code(path)
     try:
         model = tf.keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds, with long texts

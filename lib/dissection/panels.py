@@ -81,6 +81,20 @@ def _network_handles(networks: Sequence[str]) -> list:
     return [plt.Line2D([], [], label=name, **look) for name, look in _style(networks).items()]
 
 
+def _squares(count: int):
+    """Figure and axes of so many square panels with common axes, four in a row at most."""
+    columns = min(4, count)
+    rows = -(-count // columns)
+    return plt.subplots(
+        rows,
+        columns,
+        figsize=(max(3.1 * columns, 6.4), 3.2 * rows),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+
+
 def plot_detectors(counts: pd.DataFrame) -> Figure:
     """Share of units that detect something of each region (above) and kind (below), by layer.
 
@@ -141,16 +155,7 @@ def plot_chance(units: pd.DataFrame, limit: float) -> Figure:
         The fixed limit.
     """
     networks = list(dict.fromkeys(units["network"]))
-    columns = min(4, len(networks))
-    rows = -(-len(networks) // columns)
-    fig, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(max(3.1 * columns, 6.4), 3.2 * rows),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
+    fig, axes = _squares(len(networks))
     known = units.dropna(subset=["iou", "chance"])
     most = max(float(known[["iou", "chance"]].to_numpy().max(initial=limit)) * 1.05, 2 * limit)
     sorts = (
@@ -275,16 +280,7 @@ def plot_masks(units: pd.DataFrame, limit: float) -> Figure:
     limit : float
     """
     networks = list(dict.fromkeys(units["network"]))
-    columns = min(4, len(networks))
-    rows = -(-len(networks) // columns)
-    fig, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(max(3.1 * columns, 6.4), 3.2 * rows),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
+    fig, axes = _squares(len(networks))
     most = max(float(units[["exact", "ellipse"]].to_numpy().max()) * 1.05, 2 * limit)
     sorts = (
         ("same concept", lambda t: t["same"], figures.HUES["blue"]),

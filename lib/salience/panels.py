@@ -155,9 +155,7 @@ def plot_conditions(summary: pd.DataFrame, single: pd.DataFrame) -> Figure:
     single : DataFrame
         ``pretraining``, ``task``, ``measure`` (as in `TITLES`), ``value``: means of the networks.
     """
-    table = _whole(summary.assign(model=summary["pretraining"] + summary["task"]))
-    shown = table["label"].str.startswith("S_unrelated")
-    table = pd.concat([table[~shown], _pool_unrelated(table[shown])])
+    table = _tabulate(summary)
     names = [name for name in TITLES if name in set(table["label"])]
     conditions = list(dict.fromkeys(zip(summary["pretraining"], summary["task"], strict=True)))
     hues = figures.colours_of(summary["pretraining"])
@@ -201,6 +199,13 @@ def plot_conditions(summary: pd.DataFrame, single: pd.DataFrame) -> Figure:
     for ax in axes.flat[len(names) :]:
         ax.set_visible(False)
     return fig
+
+
+def _tabulate(summary):
+    """Measures under the labels of the figures, out-of-set samples of all kinds in one."""
+    table = _whole(summary.assign(model=summary["pretraining"] + summary["task"]))
+    shown = table["label"].str.startswith("S_unrelated")
+    return pd.concat([table[~shown], _pool_unrelated(table[shown])])
 
 
 def _pool_unrelated(table: pd.DataFrame) -> pd.DataFrame:
@@ -249,11 +254,7 @@ def plot_methods(summaries: Mapping[str, pd.DataFrame]) -> Figure:
     summaries : mapping
         Method -> table of `lib.salience.study.summarise_conditions`.
     """
-    tables = {}
-    for method, summary in summaries.items():
-        table = _whole(summary.assign(model=summary["pretraining"] + summary["task"]))
-        shown = table["label"].str.startswith("S_unrelated")
-        tables[method] = pd.concat([table[~shown], _pool_unrelated(table[shown])])
+    tables = {method: _tabulate(summary) for method, summary in summaries.items()}
     every = pd.concat(tables.values())
     names = [name for name in TITLES if name in set(every["label"])]
     conditions = list(dict.fromkeys(zip(every["pretraining"], every["task"], strict=True)))
