@@ -1,5 +1,7 @@
 """Fixtures that several test modules share."""
 
+import contextlib
+import io
 import os
 from pathlib import Path
 
@@ -9,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import matplotlib
+import nbformat
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,6 +25,19 @@ ROOT = Path(__file__).resolve().parent.parent
 def pytest_collection_modifyitems(items: list) -> None:
     """The file that takes longest comes first, so that no worker is left alone with it."""
     items.sort(key=lambda item: item.path.name != "test_workflow.py")
+
+
+def run_cells(chapter: str, given: dict) -> tuple[dict, str]:
+    """Run a notebook's code cells with some parameters: its names, and all that it printed."""
+    notebook = nbformat.read(ROOT / "notebooks" / f"{chapter}.ipynb", as_version=4)
+    names, said = {}, io.StringIO()
+    with contextlib.redirect_stdout(said):
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                exec(cell.source, names)
+                if "parameters" in cell.metadata.get("tags", []):
+                    names |= given
+    return names, said.getvalue()
 
 
 @pytest.fixture

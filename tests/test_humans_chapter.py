@@ -1,14 +1,11 @@
 """The chapter's own cells on collected answers, and on a run with one pretraining."""
 
-import contextlib
-import io
 import shutil
 
 import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_cells
 
 from lib import humans, params, store
 
@@ -40,15 +37,7 @@ def execute(run, **departures):
     _, settings = params.resolve("ci")
     small = {"studies": 2, "mixed_studies": 0, "permutations": 19, "splits": 5}
     given = settings[CHAPTER].model_dump() | small | departures | {"run": run}
-    notebook = nbformat.read(ROOT / "notebooks" / f"{CHAPTER}.ipynb", as_version=4)
-    names, said = {}, io.StringIO()
-    with contextlib.redirect_stdout(said):
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                exec(cell.source, names)
-                if "parameters" in cell.metadata.get("tags", []):
-                    names |= given
-    return names, said.getvalue()
+    return run_cells(CHAPTER, given)
 
 
 def words_of_figures():

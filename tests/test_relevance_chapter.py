@@ -1,14 +1,11 @@
 """The chapter's own cells on a reader's photographs and a Keras model of their own."""
 
-import contextlib
-import io
 import typing
 
 import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
 import pytest
-from conftest import ROOT, write_faces
+from conftest import run_cells, write_faces
 from test_inputs import make_faces, make_readouts, write_model
 
 from lib import params, store
@@ -46,15 +43,7 @@ def execute(run, **departures):
     """Run the notebook's code cells; its names, and all it printed."""
     _, settings = params.resolve("ci")
     given = settings[CHAPTER].model_dump() | SMALL | departures | {"run": run}
-    notebook = nbformat.read(ROOT / "notebooks" / f"{CHAPTER}.ipynb", as_version=4)
-    names, said = {}, io.StringIO()
-    with contextlib.redirect_stdout(said):
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                exec(cell.source, names)
-                if "parameters" in cell.metadata.get("tags", []):
-                    names |= given
-    return names, said.getvalue()
+    return run_cells(CHAPTER, given)
 
 
 def test_photographs_without_labels_go_through_to_the_end(run):
