@@ -1,5 +1,7 @@
 """The generator: the plan is kept, cues are exact, and the same seed gives the same bytes."""
 
+import inspect
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -145,6 +147,24 @@ def test_only_so_many_results_are_held():
         (dict(n=5, views=2), "multiple"),
         (dict(seed=-1), "seed is -1"),
         (dict(yaw=500), "yaw is 500"),
+        (dict(yaw=(30, -30)), r"yaw is \(30, -30\): give a pair as \(low, high\)"),
+        (dict(age=(60, 20)), r"age is \(60, 20\)"),
+        (dict(skin_tone=(0.8, 0.2)), r"skin_tone is \(0.8, 0.2\)"),
+        (dict(identities=[4, -1]), "identities has -1: give seeds"),
+        (dict(identities=[4, 1.5]), "identities has 1.5"),
+        (dict(seed=True), "seed is True"),
+        (dict(size=7), "size is 7: give a whole number from 8 to 2048"),
+        (dict(supersample=9), "supersample is 9"),
+        (dict(processes=0), "processes is 0"),
+        (dict(detail="slow"), "no detail 'slow'"),
+        (dict(colour="no"), "colour is 'no': give True or False"),
+        (dict(expression={"jawOpen": "wide"}), "jawOpen in expression is 'wide'"),
+        (dict(cue={"kind": "glasses", "percent": 50}, gender="female"), "all heads are female"),
+        (dict(cue={"kind": "glasses", "percent": 50}, n=1), "all heads are male"),
+        (
+            dict(cue={"kind": "greyscale", "percent": 50}, colour=True, identities=[5, 6]),
+            "all heads are female",
+        ),
         (dict(light="neon"), "neon"),
         (dict(expression="joy"), "joy"),
         (dict(expression={"eyeRoll": 1}), "eyeRoll"),
@@ -165,3 +185,31 @@ def test_only_so_many_results_are_held():
 def test_bad_settings_are_refused_before_anything_is_rendered(settings, message):
     with pytest.raises(InputError, match=message):
         generate_faces(**{"n": 4, "seed": 0, **SMALL, **settings})
+
+
+NOT_A_NUMBER = float("nan")
+#: Values that no argument takes, and what each takes of the others.
+WRONG = [
+    -7, 0.5, 10**400, NOT_A_NUMBER, float("inf"), "", "x", "3", b"x", [], [[]], ["x"],
+    [[1], [2, 3]], (), (1,), (9, 3), (None, 1), ("a", "b"), ("a", "b", "c"), {"a": 1}, {1: 2},
+    {"jawOpen": 1e6}, {"jawOpen": NOT_A_NUMBER}, {1},
+    np.array(3), np.array([[1, 2], [3, 4]]), np.array(["a"]),
+    np.datetime64("2020-01-01"), 1j, object(), print, iter([1]), [True], (NOT_A_NUMBER, 1),
+    range(0), (1, float("inf")), {"kind": "glasses"}, {"kind": "glasses", "percent": True},
+    {"kind": np.array(["glasses"]), "percent": 5}, {"kind": "glasses", "percent": NOT_A_NUMBER},
+]  # fmt: skip
+TAKEN = {
+    "yaw": {"-7", "0.5"}, "pitch": {"-7", "0.5"}, "roll": {"-7", "0.5"}, "skin_tone": {"0.5"},
+    "seed": {repr(10**400)}, "identities": {"(1,)", "(9, 3)"}, "batch_size": {repr(10**400)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*inspect.signature(generate_faces).parameters])
+def test_whatever_is_given_wrongly_is_refused_in_one_sentence(name):
+    for value in WRONG:
+        if repr(value) in TAKEN.get(name, ()):
+            continue
+        with pytest.raises(InputError) as caught:
+            generate_faces(**{"n": 4, "seed": 0, **SMALL, name: value})
+        sentence = str(caught.value)
+        assert "\n" not in sentence and len(sentence) < 1500 and sentence[-1] == ".", sentence

@@ -182,9 +182,25 @@ def test_overrides_by_field_and_by_name():
         ({"attributes": {"horns": 1}}, "horns"),
         ({"morphs": {"nose/none": 1}}, "nose/none"),
         ({"wings": 2}, "wings"),
+        ({"age": "old"}, "age is 'old'"),
+        ({"age": float("nan")}, "age is nan"),
+        ({"male": "yes"}, "male is 'yes'"),
+        ({"ethnicity": ("a", "b", "c")}, "ethnicity is"),
+        ({"ethnicity": np.array(3)}, "ethnicity is"),
+        ({"ethnicity": (1, -1, 1)}, "not negative"),
+        ({"skin_tone": [0.5]}, "skin_tone is"),
+        ({"attributes": ["big_nose"]}, "attributes is"),
+        ({"attributes": {"big_nose": "very"}}, "big_nose in attributes is 'very'"),
+        ({"strength": 5}, "strength is 5"),
         ({"hair_style": "mullet"}, "mullet"),
     ],
 )
 def test_bad_requests_are_refused(arguments, word):
     with pytest.raises(InputError, match=word):
         sample_identity(1, **arguments)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "7", None, True])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(InputError, match="seed of an identity"):
+        sample_identity(seed)

@@ -1,11 +1,16 @@
 """Any number of rendered faces to order, with planted cues, from one seed.
 
->>> for batch in generate_faces(1000, seed=1, yaw=(-60, 60), views=5, colour=True):
-...     train(batch.images, batch.table["gender"])
+>>> from lib.faces.generate import generate_faces
+>>> if __name__ == "__main__":
+...     for batch in generate_faces(1000, seed=1, yaw=(-60, 60), views=5, colour=True):
+...         train(batch.images, batch.table["gender"])
+
+Work goes to two processes, and each starts by importing the script that asked for it: without the
+second line it would ask again. Notebooks, and ``processes=1``, need no such line.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +18,24 @@ import pandas as pd
 from PIL import Image
 
 from lib.errors import InputError
+from lib.faces.arguments import (
+    check_number,
+    check_switch,
+    check_whole,
+    is_number,
+    is_whole,
+    show,
+)
 from lib.faces.concepts import EXPRESSIONS, expression_weights
 from lib.faces.dataset import LANDMARKS, MANIFEST, write_manifest
 from lib.faces.glasses import FRAMES
-from lib.faces.head import expression_targets
+from lib.faces.head import DETAIL, expression_targets
 from lib.faces.identity import Identity
 from lib.faces.landmarks import find_landmarks
-from lib.faces.light import find_light
-from lib.faces.mesh import ETHNICITIES
-from lib.faces.parallel import map_in_order
+from lib.faces.light import LIGHTS, find_light
+from lib.faces.mesh import ETHNICITIES, GENDERS
+from lib.faces.parallel import MOST, map_in_order
+from lib.faces.render import MAX_SAMPLES, MAX_SIZE, MIN_SIZE
 from lib.faces.scenes import GENERATOR_FIRST, PEOPLE_PER_SEED, Scene, View
 from lib.faces.setfolder import landmark_table, save_table
 from lib.faces.styles import get_style
@@ -95,7 +109,8 @@ def generate_faces(
     """Render faces to order.
 
     A setting is one value; a list, of which chance takes one for each head (or, for angles and
-    light, each image); or, for numbers, a pair ``(low, high)`` to draw from evenly.
+    light, each image); or, for numbers, a pair ``(low, high)`` to draw from evenly. Asked for in a
+    script, two or more processes need ``if __name__ == "__main__":`` before the call.
 
     Parameters
     ----------
@@ -110,7 +125,7 @@ def generate_faces(
         of them is in the study set or in the Face Dictionary.
     gender : None, "male" or "female"
         Of new people; None alternates.
-    yaw, pitch, roll : angles in degrees
+    yaw, pitch, roll : angles in degrees, -180 to 180
         Positive yaw: turned to the subject's left.
     light : name in `lib.faces.light.LIGHTS`
     expression : None, a name in `lib.faces.concepts.EXPRESSIONS`, or a mapping of face units
@@ -123,7 +138,7 @@ def generate_faces(
     cue : dict, optional
         ``{"kind": "glasses" | "greyscale", "percent": P}``: planted on P% of the males and
         (100 - P)% of the females, rounded to whole heads (glasses) or images (greyscale, which
-        needs ``colour``); which ones, chance decides.
+        needs ``colour``); which ones, chance decides. There must be heads of both genders.
     views : int
         Images of each head as built. Building costs more than rendering: with 1 the set is most
         varied, with 5 it is made about twice as fast.
@@ -141,35 +156,41 @@ def generate_faces(
     Raises
     ------
     InputError
-        A value out of range, an unknown name, or a cue that cannot be planted; before anything is
-        rendered.
+        A value out of range or of a wrong type, an unknown name, or a cue that cannot be planted;
+        before anything is rendered.
     """
     settings = dict(yaw=yaw, pitch=pitch, roll=roll, light=light)
     head = dict(
         expression=expression, age=age, ethnicity=ethnicity, skin_tone=skin_tone, hair=hair,
         glasses=glasses,
     )  # fmt: skip
-    _check_counts(n=n, views=views, size=size, supersample=supersample, batch_size=batch_size)
+    for name, value in dict(n=n, views=views, batch_size=batch_size).items():
+        check_whole(name, value, 1)
+    check_whole("processes", processes, 1, MOST)
     if n % views:
         raise InputError(f"n = {n} images cannot be {views} views per head: give a multiple.")
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"seed is {seed!r}: give a whole number from 0 on.")
+    check_whole("size", size, MIN_SIZE, MAX_SIZE)
+    check_whole("supersample", supersample, 1, MAX_SAMPLES)
+    check_whole("seed", seed, 0)
+    for name, value in dict(colour=colour, labels=labels, landmarks=landmarks).items():
+        check_switch(name, value)
+    if not isinstance(detail, str) or detail not in DETAIL:
+        raise InputError(f"there is no detail {show(detail)}: choose {' or '.join(DETAIL)}.")
     _check_options(settings, head)
-    people = _list_people(n // views, identities, gender, seed)
-    scenes = [
-        _plan_scene(person, head, np.random.default_rng([seed, 2, k]), detail)
-        for k, person in enumerate(people)
-    ]
-    pictures = [
-        _plan_views(settings, bool(colour), views, np.random.default_rng([seed, 3, k]))
-        for k in range(len(scenes))
-    ]
-    scenes, pictures = _plant(cue, scenes, pictures, colour, glasses, seed)
-    tasks = (
-        _Task(scene, tuple(shots), (k, name), size, supersample, bool(colour), labels, landmarks)
-        for k, ((scene, name), shots) in enumerate(zip(scenes, pictures, strict=True))
-    )
-    return _batches(map_in_order(_render_task, tasks, processes), batch_size)
+    heads = n // views
+    people = _People(heads, identities, gender, seed)
+    plant = _plan_cue(cue, people, views, colour, glasses, seed)
+
+    def plan():
+        for k in range(heads):
+            scene, name = _plan_scene(people[k], head, np.random.default_rng([seed, 2, k]), detail)
+            rng = np.random.default_rng([seed, 3, k])
+            scene, shots = plant(k, scene, _plan_views(settings, bool(colour), views, rng))
+            yield _Task(
+                scene, tuple(shots), (k, name), size, supersample, bool(colour), labels, landmarks
+            )
+
+    return _batches(map_in_order(_render_task, plan(), processes), batch_size)
 
 
 def plan_people(seed, count):
@@ -185,7 +206,7 @@ def write_faces(folder, batches):
     ----------
     folder : path-like
         One sub-folder per identity is made in it.
-    batches : iterable of FaceBatch
+    batches : FaceBatch or iterable of FaceBatch
 
     Returns
     -------
@@ -195,7 +216,7 @@ def write_faces(folder, batches):
     folder = Path(folder)
     tables, points = [], []
     number = 0
-    for batch in batches:
+    for batch in [batches] if isinstance(batches, FaceBatch) else batches:
         paths = []
         for row, image in zip(batch.table.itertuples(), batch.images, strict=True):
             name = f"{row.identity}/{number:06d}_yaw{row.viewpoint:+04d}.png"
@@ -252,27 +273,21 @@ def render_examples(folder, *, size=56):
 # --- planning
 
 
-def _check_counts(**values):
-    for name, value in values.items():
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-            raise InputError(f"{name} is {value!r}: give a whole number from 1 on.")
-
-
-def _choices(option):
+def _choices(name, option):
     """What a setting may come out as; of a pair of numbers both ends."""
     if isinstance(option, list):
         if not option:
-            raise InputError("a list of choices is empty: give at least one.")
+            raise InputError(f"{name}: the list of choices is empty: give at least one.")
         return option
-    return list(option) if _is_range(option) else [option]
+    if not _is_range(option):
+        return [option]
+    if option[0] > option[1]:
+        raise InputError(f"{name} is {show(option)}: give a pair as (low, high).")
+    return list(option)
 
 
 def _is_range(option):
-    return (
-        isinstance(option, tuple)
-        and len(option) == 2
-        and all(isinstance(v, int | float | np.number) for v in option)
-    )
+    return isinstance(option, tuple) and len(option) == 2 and all(map(is_number, option))
 
 
 def _draw(option, rng):
@@ -283,21 +298,30 @@ def _draw(option, rng):
 
 def _check_options(settings, head):
     for name in ("yaw", "pitch", "roll"):
-        for value in _choices(settings[name]):
-            if not isinstance(value, int | float | np.number) or not -180 <= value <= 180:
-                raise InputError(f"{name} is {value!r}: give degrees between -180 and 180.")
-    for name in _choices(settings["light"]):
-        find_light(name)
-    for expression in _choices(head["expression"]):
+        for value in _choices(name, settings[name]):
+            if not is_number(value) or not -180 <= value <= 180:
+                raise InputError(
+                    f"{name} is {show(value)}: give degrees between -180 and 180, a list of them, "
+                    "or a pair (low, high)."
+                )
+    for light in _choices("light", settings["light"]):
+        if not isinstance(light, str):
+            raise InputError(f"light is {show(light)}: give one of {', '.join(LIGHTS)}, or a list.")
+        find_light(light)
+    for expression in _choices("expression", head["expression"]):
         expression_targets(_expression(expression)[1])
-    for style in _choices(head["hair"]):
+    for style in _choices("hair", head["hair"]):
+        if style is not None and not isinstance(style, str):
+            raise InputError(f"hair is {show(style)}: give 'own', None, a style's name or a list.")
         if style not in (None, "own"):
             get_style(style)
-    for frame in _choices(head["glasses"]):
-        if frame is not None and frame not in FRAMES:
-            raise InputError(f"there are no glasses {frame!r}: choose {', '.join(FRAMES)} or None.")
+    for frame in _choices("glasses", head["glasses"]):
+        if frame is not None and not (isinstance(frame, str) and frame in FRAMES):
+            raise InputError(
+                f"there are no glasses {show(frame)}: choose {', '.join(FRAMES)} or None."
+            )
     for k, name in enumerate(("age", "ethnicity", "skin_tone")):
-        for value in _choices(head[name]):
+        for value in _choices(name, head[name]):
             Scene(seed=k, **{name: value}).person()
 
 
@@ -307,29 +331,57 @@ def _expression(option):
         return "neutral", {}
     if isinstance(option, Mapping):
         return "own", dict(option)
-    if option not in EXPRESSIONS:
-        raise InputError(f"there is no expression {option!r}: choose {', '.join(EXPRESSIONS)}.")
+    if not isinstance(option, str) or option not in EXPRESSIONS:
+        raise InputError(f"there is no expression {show(option)}: choose {', '.join(EXPRESSIONS)}.")
     return option, expression_weights(EXPRESSIONS[option])
 
 
-def _list_people(heads, identities, gender, seed):
-    """The person of each head: a list of `Identity` or of (seed, male)."""
-    if gender not in (None, "male", "female"):
-        raise InputError(f"gender is {gender!r}: give male, female or None.")
-    if isinstance(identities, list | tuple | range | np.ndarray):
-        if not len(identities):
-            raise InputError("the list of identities is empty: give at least one.")
-        given = [who if isinstance(who, Identity) else (int(who), None) for who in identities]
-        return [given[k % len(given)] for k in range(heads)]
-    count = heads if identities is None else identities
-    _check_counts(identities=count)
-    if count > PEOPLE_PER_SEED:
-        raise InputError(f"one seed has at most {PEOPLE_PER_SEED} people; {count} were asked for.")
-    seeds = plan_people(seed, count)
-    return [
-        (seeds[k % count], (k % count) % 2 == 0 if gender is None else gender == "male")
-        for k in range(heads)
-    ]
+class _People:
+    """The person of each head, an `Identity` or a pair (seed, male): so many take turns."""
+
+    def __init__(self, heads, identities, gender, seed):
+        if gender is not None and (not isinstance(gender, str) or gender not in GENDERS):
+            raise InputError(f"gender is {show(gender)}: give male, female or None.")
+        self.heads, self.gender = heads, gender
+        self.given = isinstance(identities, list | tuple | range | np.ndarray)
+        if self.given:
+            flat = not isinstance(identities, np.ndarray) or identities.ndim == 1
+            self.turns = list(identities) if flat else [identities]
+            if not self.turns:
+                raise InputError("the list of identities is empty: give at least one.")
+            for who in self.turns:
+                if not isinstance(who, Identity) and not (is_whole(who) and who >= 0):
+                    raise InputError(
+                        f"identities has {show(who)}: give seeds, whole numbers from 0 on, or "
+                        "persons as sample_identity makes them."
+                    )
+            return
+        count = heads if identities is None else identities
+        check_whole("identities", count, 1)
+        if count > PEOPLE_PER_SEED:
+            raise InputError(
+                f"one seed has at most {PEOPLE_PER_SEED} people; {count} were asked for."
+            )
+        self.turns = plan_people(seed, count)
+
+    def __getitem__(self, k):
+        turn = k % len(self.turns)
+        who = self.turns[turn]
+        if self.given:
+            return who if isinstance(who, Identity) else (int(who), None)
+        return who, turn % 2 == 0 if self.gender is None else self.gender == "male"
+
+    def males(self):
+        """Whether each head is male: ndarray (heads,) of bool."""
+        turns = range(min(len(self.turns), self.heads))
+        return np.resize([_is_male(self[k]) for k in turns], self.heads)
+
+
+def _is_male(person):
+    if isinstance(person, Identity):
+        return person.gender == "male"
+    seed, male = person
+    return Scene(seed, dimorphism=1.0).person().gender == "male" if male is None else male
 
 
 def _plan_scene(person, head, rng, detail):
@@ -355,44 +407,41 @@ def _plan_views(settings, colour, views, rng):
     ]
 
 
-def _plant(cue, scenes, pictures, colour, glasses, seed):
+def _plan_cue(cue, people, views, colour, glasses, seed):
+    """A function that plants the cue on head k: (k, scene, views) -> (scene, views)."""
     if cue is None:
-        return scenes, pictures
+        return lambda _, scene, shots: (scene, shots)
     kind, percent = _check_cue(cue, colour, glasses)
     rng = np.random.default_rng([seed, 5])
-    male = np.array([_is_male(scene) for scene, _ in scenes])
+    male = people.males()
+    if male.all() or not male.any():
+        raise InputError(
+            f"a cue tells males from females, but all heads are {'fe' * (not male[0])}male: ask "
+            "for both."
+        )
     if kind == "glasses":
         chosen = _choose(male, percent, rng)
-        frames = rng.choice(sorted(FRAMES), len(scenes))
-        worn = [str(frame) if c else None for frame, c in zip(frames, chosen, strict=True)]
-        scenes = [
-            (_replace(scene, glasses=frame), name)
-            for (scene, name), frame in zip(scenes, worn, strict=True)
-        ]
-        return scenes, pictures
-    counts = [len(shots) for shots in pictures]
-    chosen = np.split(_choose(np.repeat(male, counts), percent, rng), np.cumsum(counts)[:-1])
-    pictures = [
-        [_replace(view, colour=not grey) for view, grey in zip(shots, greys, strict=True)]
-        for shots, greys in zip(pictures, chosen, strict=True)
-    ]
-    return scenes, pictures
-
-
-def _replace(record, **changes):
-    return type(record)(**{**record.__dict__, **changes})
+        frames = rng.choice(sorted(FRAMES), len(male))
+        return lambda k, scene, shots: (
+            replace(scene, glasses=str(frames[k]) if chosen[k] else None),
+            shots,
+        )
+    chosen = _choose(np.repeat(male, views), percent, rng).reshape(-1, views)
+    return lambda k, scene, shots: (
+        scene,
+        [replace(view, colour=not grey) for view, grey in zip(shots, chosen[k], strict=True)],
+    )
 
 
 def _check_cue(cue, colour, glasses):
     if not isinstance(cue, Mapping) or set(cue) != {"kind", "percent"}:
         raise InputError(
-            f"cue is {cue!r}: give {{'kind': one of {', '.join(CUES)}, 'percent': 0 to 100}}."
+            f"cue is {show(cue)}: give {{'kind': one of {', '.join(CUES)}, 'percent': 0 to 100}}."
         )
     kind, percent = cue["kind"], cue["percent"]
-    if kind not in CUES:
-        raise InputError(f"there is no cue {kind!r}: choose {' or '.join(CUES)}.")
-    if not isinstance(percent, int | float | np.number) or not 0 <= percent <= 100:
-        raise InputError(f"the cue's percent is {percent!r}: give a number from 0 to 100.")
+    if not isinstance(kind, str) or kind not in CUES:
+        raise InputError(f"there is no cue {show(kind)}: choose {' or '.join(CUES)}.")
+    check_number("the cue's percent", percent, 0, 100)
     if kind == "greyscale" and not colour:
         raise InputError("the cue greyscale needs colour=True: otherwise every image is grey.")
     if kind == "glasses" and glasses is not None:
@@ -407,12 +456,6 @@ def _choose(male, percent, rng):
         count = int(np.floor(share / 100 * len(members) + 0.5))
         chosen[rng.permutation(members)[:count]] = True
     return chosen
-
-
-def _is_male(scene):
-    if scene.male is not None:
-        return bool(scene.male > 0.5)
-    return scene.person().gender == "male"
 
 
 # --- rendering

@@ -78,7 +78,7 @@ def build_glasses(surface, eye_centres, name):
     InputError
         For an unknown frame.
     """
-    if name not in FRAMES:
+    if not isinstance(name, str) or name not in FRAMES:
         raise InputError(f"There are no {name!r} glasses: choose one of {', '.join(FRAMES)}.")
     half_width, half_height, roundness, radius = FRAMES[name]
     skin = surface.points

@@ -9,6 +9,7 @@ import numpy as np
 from lib.errors import InputError
 from lib.faces import hair as hair_module
 from lib.faces import styles
+from lib.faces.arguments import check_number, check_weights
 from lib.faces.assets import load_assets
 from lib.faces.eyes import build_eye
 from lib.faces.glasses import Glasses, build_glasses
@@ -34,6 +35,8 @@ DETAIL = {
     "full": {"strands": 10_000, "directions": 140, "cells": 208, "strewn": 150_000, "smooth": 1},
     "fast": {"strands": 3_200, "directions": 56, "cells": 112, "strewn": 60_000, "smooth": 4},
 }
+# Largest weight of a face unit: beyond twice its full strength a face is torn.
+_STRONGEST = 2
 # How far a moved-in mouth shows teeth and tongue: base mesh groups drawn as they are.
 _INNER = ("teeth", "tongue")
 
@@ -117,7 +120,7 @@ def expression_targets(expression):
     ----------
     expression : mapping of str -> float
         Face units (`jawOpen`, `mouthSmileLeft`; `mouthSmile` moves both sides), or
-        `expression/...` targets, to weights, mostly 0..1.
+        `expression/...` targets, to weights, mostly 0..1, at most 2 either way.
 
     Returns
     -------
@@ -126,11 +129,13 @@ def expression_targets(expression):
     Raises
     ------
     InputError
-        For a name that is neither.
+        For a name that is neither, or a weight out of range.
     """
     known = load_assets().targets
+    expression = {} if expression is None else expression
+    check_weights("expression", expression, -_STRONGEST, _STRONGEST)
     out = {}
-    for name, weight in (expression or {}).items():
+    for name, weight in expression.items():
         found = [n for n in (name, f"unit/{name}") if n in known]
         found = found[:1] or [n for n in (f"unit/{name}Left", f"unit/{name}Right") if n in known]
         if not found:
@@ -285,9 +290,8 @@ def build_head(
         raise InputError(
             f"There is no facial hair {facial_hair!r}: choose {', '.join(styles.FACIAL_HAIR)}."
         )
-    for name, value in (("lipstick", lipstick), ("rosy", rosy)):
-        if not 0 <= value <= 1:
-            raise InputError(f"{name} must lie between 0 and 1, not {value}.")
+    check_number("lipstick", lipstick, 0, 1)
+    check_number("rosy", rosy, 0, 1)
     budget = DETAIL[detail]
     assets, mesh = load_assets(), load_mesh()
     targets = expression_targets(expression)

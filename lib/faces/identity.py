@@ -15,6 +15,7 @@ import numpy as np
 
 from lib.errors import InputError
 from lib.faces import styles
+from lib.faces.arguments import check_number, check_weights, check_whole, is_number, show
 from lib.faces.assets import load_assets
 from lib.faces.mesh import ETHNICITIES, GENDERS, add_targets, average_macro, load_mesh
 
@@ -26,6 +27,8 @@ ETHNIC_GROUPS = {
     "mixed": (0.46, 0.24, 0.30),
 }
 AGES = (10, 85)
+# Largest strength of a named attribute.
+_STRONGEST = 2
 
 # Linear reflectance (R, G, B) of skin from the least to the most melanin.
 MELANIN = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
@@ -401,9 +404,14 @@ def _find_ethnicity(ethnicity, rng):
         shares = np.array(ETHNIC_GROUPS[ethnicity])
         # Individuals of a group differ.
         return rng.dirichlet(shares * 18)
-    shares = np.asarray(ethnicity, float)
-    if shares.shape != (3,) or (shares < 0).any() or not np.isfinite(shares).all():
-        raise InputError("ethnicity must be a group's name or three shares that are not negative.")
+    given = ethnicity.tolist() if isinstance(ethnicity, np.ndarray) else ethnicity
+    given = given if isinstance(given, list | tuple) else ()
+    if len(given) != 3 or not all(is_number(v) and 0 <= v < np.inf for v in given):
+        raise InputError(
+            f"ethnicity is {show(ethnicity)}: give a group's name or three shares that are not "
+            "negative."
+        )
+    shares = np.array(given, float)
     if shares.sum() <= 0:
         raise InputError("The three shares of ethnicity are all 0: give at least one.")
     return shares / shares.sum()
@@ -424,8 +432,11 @@ def _find_melanin(skin_tone, ethnicity, rng):
             )
         low, high = SKIN_TONES[skin_tone]
         return float(np.clip((low + high) / 2 + (high - low) / 4 * draw, low, high))
-    if not 0 <= float(skin_tone) <= 1:
-        raise InputError(f"skin_tone must lie between 0 (bright) and 1 (dark), not {skin_tone}.")
+    if not is_number(skin_tone) or not 0 <= skin_tone <= 1:
+        raise InputError(
+            f"skin_tone is {show(skin_tone)}: give bright, dark or a number from 0 (bright) to 1 "
+            "(dark)."
+        )
     return float(skin_tone)
 
 
@@ -477,7 +488,7 @@ def sample_identity(
     skin_tone : "bright", "dark", float in 0..1 or None
         None draws what goes with the ethnicity.
     attributes : mapping of str -> float, optional
-        Named shape attributes, see `ATTRIBUTES`, strengths 0..1.
+        Named shape attributes, see `ATTRIBUTES`, strengths 0..1, at most 2.
     morphs : mapping of str -> float, optional
         Weights of shape targets that replace the drawn ones.
     strength : float
@@ -496,12 +507,11 @@ def sample_identity(
     Raises
     ------
     InputError
-        For a value out of range or an unknown name.
+        For a value out of range or of a wrong type, or an unknown name.
     """
-    if int(seed) < 0:
-        raise InputError(f"The seed of an identity must not be negative, it is {seed}.")
-    if not 0 <= dimorphism <= 1:
-        raise InputError(f"dimorphism must lie between 0 and 1, not {dimorphism}.")
+    check_whole("The seed of an identity", seed, 0)
+    check_number("strength", strength, 0, 1.5)
+    check_number("dimorphism", dimorphism, 0, 1)
     rng = _stream(seed, 1)
     drawn = rng.random()
     jitter = 0.07 * rng.normal()
@@ -510,12 +520,12 @@ def sample_identity(
     if isinstance(male, (bool, np.bool_)):
         more = _TYPICAL * dimorphism
         male = float(np.clip((0.84 + more if male else 0.16 - more) + jitter, 0, 1))
-    if not 0 <= male <= 1:
-        raise InputError(f"male must be True, False or a number from 0 to 1, not {male}.")
+    if not is_number(male) or not 0 <= male <= 1:
+        raise InputError(f"male is {show(male)}: give True, False or a number from 0 to 1.")
     years = 18 + 57 * _stream(seed, 2).beta(1.3, 2.6)
+    if age is not None and (not is_number(age) or not AGES[0] <= age <= AGES[1]):
+        raise InputError(f"age is {show(age)}: give years, from {AGES[0]} to {AGES[1]}.")
     age = float(years if age is None else age)
-    if not AGES[0] <= age <= AGES[1]:
-        raise InputError(f"age must lie between {AGES[0]} and {AGES[1]} years, it is {age}.")
     shares = _find_ethnicity(ethnicity, _stream(seed, 3))
 
     rng = _stream(seed, 4)
@@ -531,7 +541,9 @@ def sample_identity(
         weights[name] = value
     for name, value in RESTING.items():
         weights[name] = weights.get(name, 0.0) + value
-    attributes = dict(attributes or {})
+    attributes = {} if attributes is None else attributes
+    check_weights("attributes", attributes, 0, _STRONGEST)
+    attributes = dict(attributes)
     for name, value in attribute_morphs(attributes).items():
         weights[name] = weights.get(name, 0.0) + value
         for low, high in _OPPOSITES:

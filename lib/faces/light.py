@@ -146,7 +146,7 @@ def find_light(light):
     """
     if isinstance(light, Light):
         return light
-    if light not in LIGHTS:
+    if not isinstance(light, str) or light not in LIGHTS:
         raise InputError(f"There is no light {light!r}: choose one of {', '.join(LIGHTS)}.")
     return LIGHTS[light]
 

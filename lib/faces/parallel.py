@@ -3,10 +3,15 @@
 import multiprocessing
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 from threadpoolctl import threadpool_limits
 
 from lib.errors import InputError
+from lib.faces.arguments import check_whole
+
+#: Most processes: more than any one machine has use for.
+MOST = 1000
 
 
 def map_in_order(function, tasks, processes=2, ahead=2):
@@ -14,7 +19,9 @@ def map_in_order(function, tasks, processes=2, ahead=2):
 
     At most ``processes * ahead`` results exist at a time, however slow the one who takes them is,
     so that memory does not grow with the number of tasks. Workers are started afresh (not forked),
-    which is safe beside TensorFlow; the function must be importable.
+    which is safe beside TensorFlow; the function must be importable, and a script that asks for
+    two processes or more must do so under ``if __name__ == "__main__":``, since each of them
+    imports it.
 
     Parameters
     ----------
@@ -29,9 +36,14 @@ def map_in_order(function, tasks, processes=2, ahead=2):
     Yields
     ------
     result of each task, in the order of the tasks
+
+    Raises
+    ------
+    InputError
+        ``processes`` is no whole number from 1 to `MOST`, or a worker process died. What the
+        function raises is raised here as it is, and no later task is begun.
     """
-    if not (isinstance(processes, int) and processes >= 1):
-        raise InputError(f"processes is {processes!r}: give a whole number from 1 on.")
+    check_whole("processes", processes, 1, MOST)
     if processes == 1:
         yield from map(function, tasks)
         return
@@ -45,5 +57,10 @@ def map_in_order(function, tasks, processes=2, ahead=2):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise InputError(
+            "A worker process died: a script must make the call under "
+            "'if __name__ == \"__main__\":', and where memory ran out give processes=1."
+        ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numba
 import numpy as np
 
-from lib.errors import InputError
+from lib.faces.arguments import check_number, check_whole
 from lib.faces.assets import load_assets
 from lib.faces.camera import Camera, make_camera
 from lib.faces.eyes import IRIS_EDGE, eye_albedo
@@ -16,8 +16,9 @@ from lib.faces.raster import interpolate, rasterise
 from lib.faces.skin import paint_skin
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
-# Largest picture: a slip of the keyboard must not fill the memory.
-MAX_SIZE = 2048
+# Side of a picture; samples per pixel and axis: a slip of the keyboard must not fill the memory.
+MIN_SIZE, MAX_SIZE = 8, 2048
+MAX_SAMPLES = 8
 # Linear reflectance of the cape over the shoulders.
 CLOTH = 0.045
 _KIND_LABEL = {"hair": "hair", "brow": "brow", "lash": "lash", "beard": "beard"}
@@ -467,16 +468,14 @@ def render_head(
     Raises
     ------
     InputError
-        For a value out of range or an unknown light.
+        For a value out of range or of a wrong type, or an unknown light.
     """
-    if not 8 <= size <= MAX_SIZE:
-        raise InputError(f"A picture's side must lie between 8 and {MAX_SIZE} px, not {size}.")
-    if not 1 <= supersample <= 8:
-        raise InputError(f"supersample must lie between 1 and 8, not {supersample}.")
-    if not 0 <= background <= 1:
-        raise InputError(f"background must lie between 0 and 1, not {background}.")
-    if not 0.25 <= zoom <= 4:
-        raise InputError(f"zoom must lie between 0.25 and 4, not {zoom}.")
+    for name, angle in (("yaw", yaw), ("pitch", pitch), ("roll", roll)):
+        check_number(name, angle, -360, 360)
+    check_whole("size", size, MIN_SIZE, MAX_SIZE)
+    check_whole("supersample", supersample, 1, MAX_SAMPLES)
+    check_number("background", background, 0, 1)
+    check_number("zoom", zoom, 0.25, 4)
     light = find_light(light)
     if neckline is None:
         neckline = _draw_neckline(head, (yaw, pitch, roll))

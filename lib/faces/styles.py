@@ -322,7 +322,7 @@ def get_style(name):
     InputError
         Unknown name; the sentence gives the nearest known one.
     """
-    if name not in STYLES:
+    if not isinstance(name, str) or name not in STYLES:
         raise InputError(_unknown("hair style", name, tuple(STYLES)))
     return STYLES[name]
 
@@ -339,7 +339,7 @@ def get_brow(name):
     -------
     BrowShape
     """
-    if name not in BROWS:
+    if not isinstance(name, str) or name not in BROWS:
         raise InputError(_unknown("eyebrow shape", name, tuple(BROWS)))
     return BROWS[name]
 
