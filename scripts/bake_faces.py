@@ -189,7 +189,12 @@ def main():
     data = options.out.read_bytes()
     count, vertices = len(arrays["target_names"]), len(arrays["points"])
     print(f"{options.out}: {count} targets over {vertices} vertices, {len(data) / 1e6:.2f} MB")
-    print("sha256", hashlib.sha256(data).hexdigest())
+    shipped = [options.out.with_suffix(".LICENSE.md"), options.out]
+    lines = [
+        f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.name}\n" for p in shipped if p.exists()
+    ]
+    (options.out.parent / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+    print("".join(lines), end="")
 
 
 if __name__ == "__main__":

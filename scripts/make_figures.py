@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT))
 from lib import figures  # noqa: E402
 from lib.faces.dataset import load_faces  # noqa: E402
 from lib.faces.labels import colour_labels, load_labels  # noqa: E402
+from lib.faces.setfolder import write_sums  # noqa: E402
 from lib.store import atomic_path  # noqa: E402
 
 IDENTITIES = ("id002", "id005", "id010")
@@ -21,7 +22,7 @@ VIEWPOINTS = (-90, -60, -30, 0, 30, 60, 90)
 
 
 def main() -> int:
-    """Write ``data/figures/turnaround.png``; returns the exit status."""
+    """Write ``data/figures/turnaround.png`` and its sum; returns the exit status."""
     faces = load_faces(ROOT / "data" / "faces" / "study", size=160)
     table = faces.table.reset_index(names="row").set_index(["identity", "viewpoint"])["row"]
     tiles = []
@@ -30,9 +31,11 @@ def main() -> int:
         tiles += list(np.repeat(faces.images(rows)[..., None], 3, 3))
     tiles += list(colour_labels(load_labels(faces, rows, 160)))
     sheet = figures.montage(np.stack(tiles), len(VIEWPOINTS), gap=3)
-    with atomic_path(ROOT / "data" / "figures" / "turnaround.png") as temporary:
+    folder = ROOT / "data" / "figures"
+    with atomic_path(folder / "turnaround.png") as temporary:
         # 128 colours are plenty for grey faces and seventeen parts, and a third of the size
         Image.fromarray(sheet).quantize(128).save(temporary, format="PNG", optimize=True)
+    write_sums(folder, ["turnaround.png"])
     return 0
 
 

@@ -37,7 +37,7 @@ from lib.faces.mesh import ETHNICITIES, GENDERS
 from lib.faces.parallel import MOST, map_in_order
 from lib.faces.render import MAX_SAMPLES, MAX_SIZE, MIN_SIZE
 from lib.faces.scenes import GENERATOR_FIRST, PEOPLE_PER_SEED, Scene, View
-from lib.faces.setfolder import landmark_table, save_table
+from lib.faces.setfolder import landmark_table, save_table, write_sums
 from lib.faces.styles import get_style
 from lib.store import atomic_path
 
@@ -241,7 +241,8 @@ def render_examples(folder, *, size=56):
     Parameters
     ----------
     folder : path-like
-        Gets ``folder_per_identity/`` and ``manifest/``: two people from three viewpoints each.
+        Gets ``folder_per_identity/`` and ``manifest/``: two people from three viewpoints each; and
+        ``SHA256SUMS`` of both.
     size : int
         Side in pixels.
 
@@ -267,6 +268,9 @@ def render_examples(folder, *, size=56):
     table = pd.DataFrame(rows, columns=["path", "identity", "gender", "viewpoint", "age"])
     save_table(landmark_table(table["path"], np.stack(points)), manifest / LANDMARKS)
     write_manifest(table, manifest / MANIFEST)
+    names = [f"{form.name}/{stem}" for form in (plain, manifest) for stem in table["path"]]
+    tables = [f"{manifest.name}/{name}" for name in (MANIFEST, LANDMARKS)]
+    write_sums(folder, [*names, *tables])
     return table
 
 

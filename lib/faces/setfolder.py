@@ -75,12 +75,23 @@ def finish(folder, names):
     """Write the sums of the named files and remove what only an unfinished set needs."""
     for left_by_a_killed_run in folder.rglob(".*.partial"):
         left_by_a_killed_run.unlink()
-    sums = {name: sha256(folder / name) for name in sorted([SETTINGS, *names])}
-    with atomic_path(folder / SUMS) as temporary:
-        temporary.write_text(
-            "".join(f"{digest}  {name}\n" for name, digest in sums.items()), encoding="utf-8"
-        )
+    write_sums(folder, [SETTINGS, *names])
     shutil.rmtree(folder / PARTS, ignore_errors=True)
+
+
+def write_sums(folder, names):
+    """Write ``SHA256SUMS`` of the named files of a folder, as ``sha256sum -c`` reads it.
+
+    Parameters
+    ----------
+    folder : path-like
+    names : iterable of str
+        Relative to the folder, with ``/`` between their parts.
+    """
+    folder = Path(folder)
+    lines = [f"{sha256(folder / name)}  {name}\n" for name in sorted(names)]
+    with atomic_path(folder / SUMS) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def check_sums(folder):
