@@ -79,6 +79,12 @@ CLAIM_TABLES = [
     *("curves", "trends", "salience", "detection", "detection_generalization"),
     "detection_contrasts",
 ]
+# Tables of the first page (lib.summary.TABLES).
+SUMMARY_TABLES = [
+    *("probes", "faces", "shortcuts", "accuracies", "groups", "parts", "masks", "identities"),
+    *("choices", "humans", "chance", "detectors", "salience_contrasts", "claims", "survival"),
+    *("own_faces", "own_network"),
+]
 
 
 # The runner writes the notebook under `log:`, which outlives a failed job, and copies it to
@@ -436,6 +442,25 @@ rule own_network:
         RUN_NOTEBOOK
 
 
+# The first page: the answer in sentences and one figure, from the tables of all chapters.
+rule summary:
+    input:
+        [f"{OUT}/{name}.csv" for name in SUMMARY_TABLES],
+        [f"{OUT}/{name}.csv.provenance.json" for name in SUMMARY_TABLES],
+        dependencies.modules_of(Path("lib/summary/__main__.py")),
+        "lib/summary/__main__.py",
+    output:
+        table("summary"),
+        table("findings"),
+        figure=update(f"{OUT}/summary.svg"),
+    params:
+        run=RUN,
+        packages=" ".join(dependencies.packages_of(Path("lib/summary/__main__.py"))),
+    threads: THREADS
+    shell:
+        "python -m lib.summary {params.run:q}"
+
+
 rule all:
     default_target: True
     input:
@@ -454,11 +479,13 @@ rule all:
         rules.multiverse.output,
         rules.own_faces.output,
         rules.own_network.output,
+        rules.summary.output,
 
 
 rule book:
     input:
         [f"{OUT}/notebooks/{stem}.ipynb" for stem in params.CHAPTERS],
+        rules.summary.output,
         dependencies.book_sources(),
         dependencies.modules_of(Path("lib/publish.py")),
         "lib/publish.py",

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import nbformat
 
-from lib import dependencies, params, store
+from lib import dependencies, params, store, summary
 from lib.errors import InputError
 
 #: In committed prose the chapters of the default run; rewritten for a run of another name.
@@ -81,23 +81,37 @@ def assemble(run: str) -> Path:
     """Put prose, configuration and executed notebooks of a run together; returns the folder."""
     source = store.ROOT / "book" / "_build" / run / "source"
     wanted = set()
+
+    def add(name: str, content: bytes) -> None:
+        """A file of ``book/executed/<run>``, in the repository as well."""
+        for base in (store.ROOT, source):
+            target = base / "book" / "executed" / run / name
+            _copy_if_changed(content, target)
+            wanted.add(target)
+
     for name in dependencies.book_sources():
         content = (store.ROOT / name).read_bytes()
         if Path(name).suffix in {".md", ".yml"}:
             content = content.replace(COMMITTED.encode(), f"executed/{run}/".encode())
         _copy_if_changed(content, source / name)
         wanted.add(source / name)
+    titles = {}
     for chapter in params.CHAPTERS:
         path = store.run_folder(run) / "notebooks" / f"{chapter}.ipynb"
         if not path.is_file():
             raise InputError(f"{path} is missing: run {chapter} first, or `make book`.")
         notebook = nbformat.read(path, as_version=4)
+        titles[chapter] = notebook.cells[0].source.splitlines()[0].removeprefix("# ")
         notebook.cells.append(footer(notebook, chapter, run))
-        content = nbformat.writes(notebook).encode()
-        for base in (store.ROOT, source):
-            target = base / "book" / "executed" / run / path.name
-            _copy_if_changed(content, target)
-            wanted.add(target)
+        add(path.name, nbformat.writes(notebook).encode())
+    # in the order of the book, in which the appendix comes last
+    toc = params.read_yaml(store.ROOT / "_toc.yml")
+    pages = [Path(page["file"]).name for part in toc["parts"] for page in part["chapters"]]
+    titles = {stem: titles[stem] for stem in pages if stem in titles}
+    found = summary.load_findings(run)
+    add("answer.md", summary.write_page(found, run).encode())
+    add("chapters.md", summary.write_chapters(found, titles, run).encode())
+    add("summary.svg", (store.run_folder(run) / "summary.svg").read_bytes())
     for path in source.rglob("*"):
         if path.is_file() and path not in wanted:
             path.unlink()  # a page that the report no longer has

@@ -1,5 +1,6 @@
 """The built book of the ``ci`` run, as a reader gets it: from a folder, with no network."""
 
+import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from browser import Browser
 from conftest import ROOT
 
-from lib import params, publish, store
+from lib import params, publish, store, summary
 from lib.errors import InputError
 
 HTML = ROOT / "book" / "_build" / "ci" / "html"
@@ -95,6 +96,20 @@ def test_a_chapter_says_how_it_was_made(chapter):
         assert wanted in words
 
 
+def test_the_first_page_gives_the_answer_and_the_figure_of_its_run():
+    text = (HTML / "book" / "index.html").read_text(encoding="utf-8")
+    words = " ".join(html.unescape(re.sub(r"<[^>]+>", "", text)).split()).replace("’", "'")
+    found = summary.load_findings("ci")
+    for sentence in found["answer"].values():
+        assert sentence in words
+    for chapter in params.CHAPTERS:
+        assert found["chapter"][chapter] in words
+    made = store.run_folder("ci") / "summary.svg"
+    shown = HTML / "_images" / "summary.svg"
+    assert shown.read_bytes() == made.read_bytes()
+    assert re.search(r'<figure[^>]*id="the-answer".*?_images/summary\.svg', text, re.S)
+
+
 def test_pictures_have_alternative_text():
     for page in pages():
         for picture in re.findall(r"<img[^>]+>", page.read_text(encoding="utf-8")):
@@ -149,9 +164,9 @@ SHOWN = """(() => {
 })()"""
 
 
-@pytest.mark.parametrize("chapter", params.CHAPTERS)
-def test_on_a_phone_every_figure_can_be_seen_at_its_own_size(browser, chapter):
-    page = (HTML / "book" / "executed" / "ci" / f"{chapter}.html").resolve()
+@pytest.mark.parametrize("page", ["index", *(f"executed/ci/{c}" for c in params.CHAPTERS)])
+def test_on_a_phone_every_figure_can_be_seen_at_its_own_size(browser, page):
+    page = (HTML / "book" / f"{page}.html").resolve()
     browser.open(page.as_uri(), 390)
     figures = browser.run("document.querySelectorAll('figure img').length")
     frames = "[...document.querySelectorAll('figure .figure-frame')]"
