@@ -1,7 +1,7 @@
 # make book  - the report;  make test - every check;  make help - the rest
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env book chapter multiverse experiment test reference bench clean
+.PHONY: help env book chapter multiverse experiment test reference readme bench clean
 
 PROFILE ?= default
 SET ?=
@@ -56,6 +56,9 @@ test: env  ## every check: linter, tests, notebooks, the book (as .ci/run does)
 reference: env  ## make tests/reference/ anew, the notebooks that nbval replays
 	@$(ENGINE) scripts/report.py --profile ci --run reference
 	@$(PY) scripts/make_reference.py
+
+readme: env  ## the answer of a finished run, its figure and the speeds into README.md
+	@$(PY) scripts/write_readme.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN"
 
 bench: env  ## benchmarks against other packages; writes benchmarks/results.csv
 	@$(PY) scripts/setup_env.py bench || echo "Zennit will not be timed; the others will."
