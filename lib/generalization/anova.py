@@ -28,6 +28,7 @@ from scipy import optimize, stats
 
 from lib.errors import InputError
 from lib.generalization.bins import CONDITION, DESTINATION, family_of
+from lib.multiplicity import correct_holm
 
 #: Bins of the test of the initialisation (Figure 5) and of the four sources (Figure 6).
 INITIALISATION_BINS = ("same_instance", "other_initialisation")
@@ -382,11 +383,7 @@ def compute_pairwise(
             row |= _paired(wide[first], wide[second], confidence)
             row["p_tukey"] = tukey.get(frozenset((first, second)), np.nan)
         p = np.array([r.get("p", np.nan) for r in found], float)
-        tested = np.isfinite(p)
-        holm = np.full(len(p), np.nan)
-        if tested.any():
-            holm[tested] = pg.multicomp(p[tested], method="holm")[1]
-        rows += [{**r, "p_holm": h} for r, h in zip(found, holm, strict=True)]
+        rows += [{**r, "p_holm": h} for r, h in zip(found, correct_holm(p), strict=True)]
     columns = ["task", "pretraining", "first", "second", "difference", "p_tukey", "t", "df", "p"]
     columns += ["p_holm", "low", "high", "dz", "n_models", "note"]
     return pd.DataFrame(rows).reindex(columns=columns)

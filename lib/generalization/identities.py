@@ -31,12 +31,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import pingouin as pg
 from scipy import stats
 
 from lib.errors import InputError
 from lib.generalization.anova import INITIALISATION_BINS, ROUNDING, check_auc
 from lib.generalization.bins import DESTINATION, family_of
+from lib.multiplicity import correct_holm
 
 #: Differences of bins (second less first) that the paper speaks about.
 CONTRASTS = (
@@ -242,8 +242,4 @@ def _fit(groups: list[np.ndarray], confidence: float, note: str = "") -> dict:
 
 def _holm(rows: list[dict]) -> list[dict]:
     p = np.array([r.get("p", np.nan) for r in rows], float)
-    tested = np.isfinite(p)
-    holm = np.full(len(p), np.nan)
-    if tested.any():
-        holm[tested] = pg.multicomp(p[tested], method="holm")[1]
-    return [{**r, "p_holm": h} for r, h in zip(rows, holm, strict=True)]
+    return [{**r, "p_holm": h} for r, h in zip(rows, correct_holm(p), strict=True)]

@@ -6,7 +6,7 @@ from scipy import stats
 
 from lib.errors import InputError
 from lib.humans.responses import refuse_repeated
-from lib.humans.statistics import correct_holm
+from lib.multiplicity import correct_holm
 
 #: Parts of `lib.relevance.parts.GROUPS` that belong to the head and that most faces show.
 FACE_PARTS = ("hair", "forehead", "brows", "eyes", "nose", "mouth", "cheeks", "chin", "ears")

@@ -13,6 +13,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from lib.errors import InputError
 from lib.humans.responses import refuse_repeated
+from lib.multiplicity import correct_holm
 
 
 def compute_preference(scored, over="observers", chance=0.5):
@@ -245,26 +246,6 @@ def chance_of_extreme(taken, observers, identities):
     """
     below = stats.binom.cdf(taken - 1, observers, 0.5)
     return float(-np.expm1(identities * np.log(below)))
-
-
-def correct_holm(p):
-    """p-values corrected for their number by Holm's step-down method (1979).
-
-    Parameters
-    ----------
-    p : array of float
-
-    Returns
-    -------
-    ndarray
-    """
-    # statsmodels' multipletests collects garbage at every call, which takes half a second here.
-    p = np.asarray(p, dtype=float)
-    order = np.argsort(p, kind="stable")
-    steps = p[order] * np.arange(len(p), 0, -1)
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return corrected
 
 
 def _one_sample(values, chance):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def load_cue_set(
         try:
             with np.load(path, allow_pickle=False) as stored:
                 return CueSet(**{name: stored[name] for name in names})
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             path.unlink()  # damaged: render it again
     found = render_cue_set(people, views, size, seed, processes)
     for old in path.parent.glob("cue-*.npz"):

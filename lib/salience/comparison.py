@@ -14,10 +14,10 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from lib import store
 from lib.errors import InputError
+from lib.multiplicity import correct_holm
 from lib.salience.detection import (
     CLASSES,
     DetectionSet,
@@ -212,13 +212,6 @@ def _paired(gaps: np.ndarray, confidence: float) -> tuple[float, float, float, f
     return mean, mean - half, mean + half, stats.ttest_1samp(gaps, 0).pvalue
 
 
-def _holm(p: pd.Series) -> np.ndarray:
-    found, known = np.full(len(p), np.nan), p.notna().to_numpy()
-    if known.any():
-        found[known] = multipletests(p[known], method="holm")[1]
-    return found
-
-
 def compare_losses(
     measured: xr.Dataset, draws: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
@@ -269,7 +262,7 @@ def compare_losses(
         rows.append((name, *means, *_paired(gaps, confidence), len(gaps), "runs"))
     columns = ["measure", *LOSSES, "difference", "low", "high", "p", "n", "over"]
     table = pd.DataFrame(rows, columns=columns)
-    table.insert(7, "p_holm", _holm(table["p"]))
+    table.insert(7, "p_holm", correct_holm(table["p"]))
     return table
 
 
