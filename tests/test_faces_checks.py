@@ -6,6 +6,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from lib.errors import InputError
 from lib.faces.checks import (
+    best_pixel,
     check_shortcuts,
     fit_stump,
     neighbour_accuracy,
@@ -177,3 +178,17 @@ def test_one_gender_cannot_be_checked(people):
         check_shortcuts(images, np.full(len(images), "male"), identity, viewpoint)
     with pytest.raises(InputError, match="frontal"):
         check_shortcuts(images, np.full(len(images), "male"), identity, viewpoint + 15)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_best_pixel_is_the_largest_of_the_map(seed):
+    rng = np.random.default_rng(seed)
+    identity = np.repeat(np.arange(20), 2)
+    gender = np.where(identity % 2, "female", "male")
+    images = rng.integers(0, 6, (40, 30, 40)).astype(np.uint8)
+    if seed % 2:
+        images[:, 11, 7] += (2 * (identity % 2)).astype(np.uint8)
+    accuracy = pixel_accuracy(images, gender, identity)[0]
+    best, y, x = best_pixel(images, gender, identity)
+    assert best == accuracy.max()
+    assert (y, x) == np.unravel_index(accuracy.argmax(), accuracy.shape)

@@ -1,13 +1,14 @@
 """The Face Dictionary: balance of its design, its masks, and a reader's own."""
 
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from lib.errors import InputError
-from lib.faces.concepts import CONCEPTS, NON_LOCAL, concept_ellipse
+from lib.faces.concepts import CONCEPTS, EXPRESSIONS, NON_LOCAL, concept_ellipse
 from lib.faces.design import FACTORS, plackett_burman, plan_dictionary, render_dictionary
 from lib.faces.dictionary import load_dictionary, summarise_balance, summarise_concepts
 from lib.faces.ellipse import ellipse_mask
@@ -16,6 +17,7 @@ from lib.faces.landmarks import find_landmarks
 from lib.faces.scenes import DICTIONARY_SEEDS
 from lib.faces.setfolder import check_sums
 
+SHIPPED = Path(__file__).resolve().parents[1] / "data" / "faces" / "dictionary"
 IMAGES = 5
 
 
@@ -83,6 +85,12 @@ def test_what_is_carried_is_what_is_built(plan):
         assert scene.age >= 17 or (scene.facial_hair is None and scene.lipstick == 0)
 
 
+def test_a_smile_and_an_open_mouth_are_their_action_units(plan):
+    for entry in plan:
+        assert ("Smiling" in entry.carries) == ("AU_12" in entry.carries)
+        assert ("Mouth_Slightly_Open" in entry.carries) == ("AU_25" in entry.carries)
+
+
 def test_people_are_all_different_and_seeds_change_them(plan):
     seeds = [entry.scene.seed for entry in plan]
     assert len(set(seeds)) == len(plan) and set(seeds) <= set(DICTIONARY_SEEDS)
@@ -142,6 +150,38 @@ def test_summaries_by_hand(rendered):
     assert balance.groupby(["first", "second"])["images"].sum().eq(IMAGES).all()
     assert rendered.group("gender").tolist() == rendered.table["gender"].tolist()
     assert set(rendered.group("age")) <= set(NON_LOCAL["age"])
+
+
+# --- the shipped set
+
+
+def test_the_shipped_dictionary_is_whole_and_can_be_rendered_again(plan):
+    check_sums(SHIPPED)
+    dictionary = load_dictionary(SHIPPED)
+    assert len(dictionary) == len(plan) == 896
+    assert len(CONCEPTS) == 38
+    for name in CONCEPTS:
+        assert 80 <= dictionary.has(name).sum() <= 896 - 80, name
+    groups = dictionary.table[["age_group", "gender", "ethnicity", "skin_tone"]]
+    assert (groups.value_counts() == 14).all()
+    for k in (0, 450):
+        entry = plan[k]
+        head = entry.scene.build()
+        render = entry.view.render(head, size=224, buffers=True)
+        error = np.abs(render.image.astype(int) - dictionary.images([k])[0])
+        # The pictures are compressed with loss; their masks are not.
+        assert error.mean() < 2
+        exact = ExactMasks(render, head)
+        for name in ("nose", "mouth", "No_Beard", "AU_25"):
+            carried = name in entry.carries
+            assert dictionary.has(name)[k] == carried
+            if carried:
+                assert (dictionary.mask(name, k) != exact.mask(name)).mean() < 0.002
+    # Seen from the front, an open mouth is labelled open, and no other is.
+    table = dictionary.table
+    front = (table["viewpoint"].abs() < 20).to_numpy()
+    opened = table["expression"].map(lambda name: "AU_25" in EXPRESSIONS[name]).to_numpy()
+    np.testing.assert_array_equal(dictionary.has("Mouth_Slightly_Open")[front], opened[front])
 
 
 # --- a reader's own

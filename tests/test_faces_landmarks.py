@@ -1,5 +1,6 @@
 """Landmarks and concepts: where they are on a face whose geometry is known."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,7 +24,12 @@ from lib.faces.head import build_head, expression_targets
 from lib.faces.ibug import MIRROR
 from lib.faces.identity import average_identity, sample_identity
 from lib.faces.labels import PARTS
-from lib.faces.landmarks import find_landmarks, landmark_positions, landmark_vertices
+from lib.faces.landmarks import (
+    find_landmarks,
+    landmark_points,
+    landmark_positions,
+    landmark_vertices,
+)
 from lib.faces.mesh import load_mesh
 from lib.faces.render import render_head
 from lib.faces.styles import BROWS
@@ -90,6 +96,17 @@ def test_the_far_side_of_a_turned_head_is_hidden(head, pictures):
     assert turned_right[left].all() and not turned_right[right].any()
 
 
+def test_the_jaw_is_seen_where_it_marks_the_edge_of_the_face(head, pictures):
+    # The widest part of the cheek hides some of the jaw behind it by less than a pixel.
+    points = landmark_points(head)
+    frontal = pictures[0]
+    assert not frontal.visible(points)[3:14].all()
+    assert find_landmarks(head, frontal)[3:14, 2].all()
+    # Nothing but the edge of skin: where the hider is hair, the point is hidden.
+    hairy = replace(frontal, labels=np.full_like(frontal.labels, PARTS["hair"]))
+    np.testing.assert_array_equal(find_landmarks(head, hairy)[:, 2], frontal.visible(points))
+
+
 def test_brow_landmarks_follow_the_person_s_brows():
     for shape in BROWS.values():
         brow = landmark_positions(shape)[17:27]
@@ -136,6 +153,21 @@ def test_every_action_unit_moves_the_skin_where_it_is_named_for():
         most = canonical[action_unit_field(name) > 0.9]
         centre = np.abs(most[:, :2]).mean(axis=0) * (1, np.sign(most[:, 1].mean()))
         assert centre == pytest.approx((side, height), abs=0.22), name
+
+
+def test_no_two_action_units_are_on_the_same_faces():
+    faces = {
+        unit: {e for e, units in EXPRESSIONS.items() if unit in units} for unit in ACTION_UNITS
+    }
+    assert len({frozenset(names) for names in faces.values()}) == len(ACTION_UNITS)
+
+
+def test_the_mouth_is_open_in_the_expressions_that_part_the_lips():
+    for name, units in EXPRESSIONS.items():
+        weights = expression_weights(units, 0.75)
+        face = build_head(average_identity(), hair=None, detail="fast", expression=weights)
+        # Decimetres; three millimetres are a few pixels of dark in a picture of 224.
+        assert (face.mouth_open > 0.02) == ("AU_25" in units), name
 
 
 def test_expressions_use_every_action_unit_twice_and_known_face_units():

@@ -12,13 +12,17 @@ import numpy as np
 import pytest
 
 from lib.errors import InputError
+from lib.faces.checks import PIXEL_LIMIT, best_pixel
 from lib.faces.dataset import load_faces
 from lib.faces.labels import PARTS, load_labels
+from lib.faces.landmarks import find_landmarks
+from lib.faces.scenes import View
 from lib.faces.setfolder import check_sums
 from lib.faces.study import (
     JITTER,
     VIEWPOINTS,
     StudySettings,
+    keep_inside,
     render_study,
     study_scene,
     study_views,
@@ -162,6 +166,43 @@ def test_bad_settings(tmp_path, settings, message):
     assert not os.listdir(tmp_path)
 
 
+def test_a_head_at_the_edge_is_moved_until_its_landmarks_are_inside():
+    head = study_scene(4, detail="fast").build()
+    view = View(yaw=-90, shift=(-0.6, 0.5), zoom=1.1)
+    moved = keep_inside(view, head)
+    size = 64
+    places = find_landmarks(head, moved.render(head, size=size, supersample=1))[:, :2]
+    assert places.min() == pytest.approx(size * 4 / 224, abs=0.01)
+    assert places.max() <= size * 220 / 224
+    assert moved.shift[0] > view.shift[0] and (moved.zoom, moved.yaw) == (view.zoom, view.yaw)
+    assert keep_inside(moved, head).shift == pytest.approx(moved.shift, abs=1e-9)
+    inside = View(yaw=20)
+    assert keep_inside(inside, head) == inside
+
+
+def test_no_landmark_of_the_shipped_set_is_cut_off_and_jaws_are_seen():
+    faces = load_faces(SHIPPED)
+    points = faces.landmarks()
+    # The table keeps a tenth of a pixel.
+    assert points[..., :2].min() >= 3.9 and points[..., :2].max() <= 220.1
+    front = points[(faces.table["viewpoint"] == 0).to_numpy()]
+    assert (front[:, 3:14, 2].mean(axis=0) > 0.85).all()
+
+
+@pytest.mark.parametrize("size", [56, 112, 224])
+def test_no_pixel_of_the_shipped_set_tells_gender(size):
+    faces = load_faces(SHIPPED)
+    for viewpoint in VIEWPOINTS:
+        rows = np.flatnonzero(faces.table["viewpoint"] == viewpoint)
+        people = faces.table.iloc[rows]
+        accuracy, y, x = best_pixel(
+            faces.images(rows, size=size),
+            people["gender"].to_numpy(),
+            people["identity"].to_numpy(),
+        )
+        assert accuracy <= PIXEL_LIMIT, f"pixel {y}, {x} at {viewpoint} degrees, {size} px"
+
+
 def test_the_shipped_set_is_whole_and_can_be_rendered_again():
     check_sums(SHIPPED)
     faces = load_faces(SHIPPED)
@@ -173,7 +214,7 @@ def test_the_shipped_set_is_whole_and_can_be_rendered_again():
     head = study_scene(36).build()
     for position in (2, 7, 14):
         row = 36 * 15 + position
-        render = study_views(36)[position].render(head, size=224)
+        render = keep_inside(study_views(36)[position], head).render(head, size=224)
         # Another processor may round differently: a few pixels by a few grey levels.
         error = np.abs(render.image.astype(int) - faces.images([row])[0])
         assert error.mean() < 0.1 and (error > 3).mean() < 0.002

@@ -23,6 +23,9 @@ PIXEL_LIMIT = 0.70
 NEIGHBOUR_LIMIT = 0.35
 
 
+# Pixels tried at a time in the search for the best one.
+_TRIED = 512
+
 #: Columns of `check_shortcuts`.
 COLUMNS = ["check", "what", "value", "chance", "limit", "passed"]
 
@@ -130,6 +133,43 @@ def pixel_accuracy(images, gender, identity, *, folds=FOLDS, seed=0):
     return (correct / len(flat)).reshape(images.shape[1:]), chosen / len(flat)
 
 
+def best_pixel(images, gender, identity, *, folds=FOLDS, seed=0):
+    """The single pixel that tells gender best across identities.
+
+    The largest value of the map of `pixel_accuracy`, many times faster: a threshold that is best on
+    all people makes no more errors on those left out than the threshold fitted without them, so
+    that a pixel's accuracy on all bounds the one across identities, and only pixels whose bound
+    exceeds what was found need be tried.
+
+    Parameters
+    ----------
+    images : array (n, y, x)
+    gender, identity : array (n,)
+    folds, seed : int
+
+    Returns
+    -------
+    accuracy : float
+    y, x : int
+        Where it is; the first in reading order of several that are equally good.
+    """
+    images = np.asarray(images)
+    flat = images.reshape(len(images), -1)
+    target = np.asarray(gender) == np.unique(gender)[0]
+    bound = fit_stump(flat, target)[2]
+    order = np.argsort(-bound, kind="stable")
+    best, place = -1.0, 0
+    for start in range(0, len(order), _TRIED):
+        tried = np.sort(order[start : start + _TRIED])
+        if bound[order[start]] < best:
+            break
+        accuracy = pixel_accuracy(flat[:, None, tried], gender, identity, folds=folds, seed=seed)[0]
+        k = accuracy[0].argmax()
+        if (accuracy[0, k], -tried[k]) > (best, -place):
+            best, place = float(accuracy[0, k]), int(tried[k])
+    return best, *(int(i) for i in np.unravel_index(place, images.shape[1:]))
+
+
 def shuffled_maximum(images, gender, identity, *, draws=20, folds=FOLDS, seed=0):
     """The best single pixel when gender is dealt out to the people at random.
 
@@ -141,9 +181,9 @@ def shuffled_maximum(images, gender, identity, *, draws=20, folds=FOLDS, seed=0)
     rng = np.random.default_rng(seed)
     return np.array(
         [
-            pixel_accuracy(
+            best_pixel(
                 images, shuffle_genders(gender, identity, rng), identity, folds=folds, seed=seed
-            )[0].max()
+            )[0]
             for _ in range(draws)
         ]
     )
@@ -307,11 +347,11 @@ def check_shortcuts(images, gender, identity, viewpoint, *, background=None, see
     turned = {}
     for view in np.unique(viewpoint[viewpoint != 0]):
         there = viewpoint == view
-        turned[view] = pixel_accuracy(images[there], gender[there], identity[there], seed=seed)[0]
+        turned[view] = best_pixel(images[there], gender[there], identity[there], seed=seed)[0]
     if turned:
-        worst = max(turned, key=lambda view: turned[view].max())
+        worst = max(turned, key=turned.get)
         rows.append(
-            ("best pixel, turned", f"{worst:+.0f} degrees", turned[worst].max(), lucky, PIXEL_LIMIT)
+            ("best pixel, turned", f"{worst:+.0f} degrees", turned[worst], lucky, PIXEL_LIMIT)
         )
 
     cues = scalar_cues(faces, None if background is None else np.asarray(background)[front])

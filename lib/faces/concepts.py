@@ -140,18 +140,19 @@ ACTION_UNITS = {
     "AU_25": {"mouthUpperUp": 0.35, "mouthLowerDown": 0.6},
     "AU_26": {"jawOpen": 0.42},
 }
-#: Expressions as sets of action units; together they use each of the twelve at least twice.
+#: Expressions as sets of action units; together they use each of the twelve at least twice, and no
+#: two action units always together.
 EXPRESSIONS = {
     "neutral": (),
-    "smile": ("AU_6", "AU_12"),
-    "laugh": ("AU_6", "AU_12", "AU_25"),
+    "smile": ("AU_12",),
+    "laugh": ("AU_6", "AU_12", "AU_25", "AU_26"),
     "surprise": ("AU_1", "AU_2", "AU_5", "AU_25", "AU_26"),
-    "anger": ("AU_4", "AU_5"),
-    "sadness": ("AU_1", "AU_4", "AU_15", "AU_17"),
-    "disgust": ("AU_9", "AU_15", "AU_17"),
+    "anger": ("AU_4", "AU_5", "AU_17"),
+    "sadness": ("AU_1", "AU_4", "AU_15"),
+    "disgust": ("AU_6", "AU_9", "AU_15"),
     "fear": ("AU_1", "AU_2", "AU_4", "AU_5", "AU_20", "AU_25", "AU_26"),
     "doubt": ("AU_15", "AU_17"),
-    "grimace": ("AU_20", "AU_25"),
+    "grimace": ("AU_6", "AU_20", "AU_25"),
     "agape": ("AU_25", "AU_26"),
     "sneer": ("AU_9", "AU_25"),
 }

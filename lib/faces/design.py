@@ -66,7 +66,9 @@ _BEARD_CONCEPTS = {
     "moustache": ("Mustache",),
     "beard": ("Mustache",),
 }
-_SMILES, _OPEN = ("smile", "laugh"), ("laugh", "grimace", "agape", "sneer")
+# Attributes that are another name for an action unit: they are on the same images, but with masks
+# of their own.
+_SAME_AS = {"Smiling": "AU_12", "Mouth_Slightly_Open": "AU_25"}
 _ALWAYS = tuple(name for name, concept in CONCEPTS.items() if concept.kind == "part")
 
 
@@ -197,8 +199,7 @@ def _plan_cell(cell, rng, detail):
         carries = given | set(EXPRESSIONS[expressions[k]]) | set(_ALWAYS)
         carries |= set(_BEARD_CONCEPTS.get(beards[k], ("No_Beard",)))
         carries |= {"Wearing_Lipstick"} if lipstick[k] else set()
-        carries |= {"Smiling"} if expressions[k] in _SMILES else set()
-        carries |= {"Mouth_Slightly_Open"} if expressions[k] in _OPEN else set()
+        carries |= {name for name, unit in _SAME_AS.items() if unit in carries}
         view = _view(yaws[k], lights[k], rng)
         entries.append(Entry(scene, view, cell, _ordered(carries), expressions[k]))
     for yaw in rng.choice(_YAWS_BEHIND, BEHIND, replace=False):

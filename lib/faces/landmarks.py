@@ -10,12 +10,19 @@ Their numbering is that of `lib.faces.ibug`.
 import functools
 
 import numpy as np
+from scipy.ndimage import maximum_filter
 from scipy.spatial import cKDTree
 
 from lib.faces.hair import brow_paint
 from lib.faces.ibug import COUNT, MIRROR
+from lib.faces.labels import PARTS
 from lib.faces.mesh import load_mesh
 from lib.faces.styles import get_brow
+
+#: Landmarks of the line of the jaw.
+JAW = slice(0, 17)
+#: Of these, one hidden by skin is seen if it lies this near its edge, share of the image's side.
+EDGE = 0.012
 
 # Canonical x, y, z in decimetres of the landmarks in the middle and on the subject's left.
 _LEFT = {
@@ -101,11 +108,34 @@ def find_landmarks(head, render):
     ndarray (68, 3) of float32
         x, y in pixels from the upper left corner of the image (pixel centres at half integers),
         and 1 where the skin at the landmark is seen, 0 where the head itself, hair or glasses hide
-        it or it lies outside the image.
+        it or it lies outside the image. A landmark of the jaw just behind the edge of the face, as
+        some are from the front, counts as seen: it marks that edge.
     """
-    points = head.surface.points[landmark_vertices(head.identity.brow)]
+    points = landmark_points(head)
     xy, _ = render.project(points)
-    return np.column_stack([xy, render.visible(points)]).astype(np.float32)
+    seen = render.visible(points)
+    seen[JAW] |= _at_edge(points[JAW], render)
+    return np.column_stack([xy, seen]).astype(np.float32)
+
+
+def landmark_points(head):
+    """Landmarks of a head in head space, ndarray (68, 3), decimetres."""
+    return head.surface.points[landmark_vertices(head.identity.brow)]
+
+
+def _at_edge(points, render):
+    """Whether skin hides a point so near its edge that what is behind is seen beside it."""
+    xy, away = render.project(points)
+    size = render.camera.size
+    column, row = np.floor(xy).astype(int).T
+    inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
+    # The farthest thing seen in a square around each pixel.
+    farthest = maximum_filter(render.depth, 2 * round(EDGE * size) + 1)
+    out = np.zeros(len(xy), bool)
+    at = row[inside], column[inside]
+    skin = ~np.isin(render.labels[at], [PARTS[name] for name in ("hair", "beard", "glasses")])
+    out[inside] = skin & (farthest[at] >= away[inside])
+    return out
 
 
 @functools.cache

@@ -20,9 +20,10 @@ import numpy as np
 import pandas as pd
 
 from lib.errors import InputError
+from lib.faces.camera import make_camera
 from lib.faces.dataset import LANDMARKS, MANIFEST, load_faces
 from lib.faces.generate import describe_scene
-from lib.faces.landmarks import find_landmarks
+from lib.faces.landmarks import find_landmarks, landmark_points
 from lib.faces.parallel import map_in_order
 from lib.faces.scenes import STUDY_SEEDS, Scene, View
 from lib.faces.setfolder import (
@@ -47,15 +48,19 @@ JITTER = (1.5, 3.0, 1.0)
 #: across people; nobody sits before a camera like that.
 FRAMING = (0.11, 0.11, 0.04)
 #: Number of the stream of random numbers that the framing is drawn from, by viewpoint: one of those
-#: tried that leaves no pixel above the limit of `lib.faces.checks` at the size at which it looks,
-#: 56 pixels a side (best pixel at most .69 at every viewpoint). With sixteen times the pixels there
-#: is more luck to be had: at 224 pixels a few are above it at +75, +90, +105 and -105 degrees (.70
-#: to .72), where genders dealt out at random reach .64 to .69.
+#: tried that leaves no pixel above the limit of `lib.faces.checks`, whether the pictures have 56,
+#: 112 or 224 pixels a side. Genders dealt out at random reach .64 to .69 by luck, so many do not.
 FRAMING_STREAMS = dict(
-    zip(VIEWPOINTS, (34, 15, 14, 27, 16, 16, 22, 27, 15, 14, 14, 21, 17, 21, 246), strict=True)
+    zip(
+        VIEWPOINTS,
+        (316, 15, 14, 27, 16, 16, 22, 27, 15, 14, 14, 21, 303, 612, 486),
+        strict=True,
+    )
 )
 #: Of viewpoints that the study set does not have.
 _OTHER_STREAM = 14
+#: Share of the picture's side that all landmarks keep from its edges.
+MARGIN = 4 / 224
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,20 @@ def study_views(k, plan=None):
     return views
 
 
+def keep_inside(view, head):
+    """A view in which no landmark of a head lies within `MARGIN` of the edges: a `View`.
+
+    The head is moved in the picture as far as that takes, and not at all where it takes nothing.
+    """
+    camera = make_camera(view.yaw, view.pitch, view.roll, 1, view.shift, view.zoom)
+    places, _ = camera.project(landmark_points(head))
+    short = np.clip(MARGIN - places.min(axis=0), 0, None)
+    over = np.clip(places.max(axis=0) - (1 - MARGIN), 0, None)
+    # The picture is two half heights wide; its rows count downwards.
+    right, down = (short - over) * 2 * camera.half_height
+    return replace(view, shift=(view.shift[0] + float(right), view.shift[1] - float(down)))
+
+
 # --- rendering
 
 
@@ -181,7 +200,7 @@ def _render_person(folder, plan, k):
     head = study_scene(k, detail=plan.detail).build()
     points, poses = [], []
     for stem, view in zip(_stems(plan, k), study_views(k, plan), strict=True):
-        render = view.render(head, size=plan.size, supersample=plan.supersample)
+        render = keep_inside(view, head).render(head, size=plan.size, supersample=plan.supersample)
         with atomic_path(folder / f"images/{stem}.webp") as temporary:
             save_image(render.image, temporary)
         with atomic_path(folder / f"labels/{stem}.png") as temporary:
