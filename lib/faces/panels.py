@@ -41,7 +41,7 @@ def plot_contact_sheet(faces, identities=8, seed=0, viewpoints=7):
     else:
         columns, labels = np.arange(viewpoints), []
         column = table.groupby("identity").cumcount()
-    blank = np.full((1, faces.size, faces.size), 255, np.uint8)
+    blank = np.full_like(faces.images([0]), 255)
     tiles = []
     for name in names:
         for value in columns:
