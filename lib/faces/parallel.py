@@ -1,6 +1,7 @@
 """Work on several processors, in order and without piling up results."""
 
 import multiprocessing
+import os
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +13,17 @@ from lib.faces.arguments import check_whole
 
 #: Most processes: more than any one machine has use for.
 MOST = 1000
+
+
+_THREADS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+)  # fmt: skip
+
+
+def _use_one_thread():
+    """Keep a worker to one thread: libraries loaded by now are told, later ones look there."""
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    threadpool_limits(1)
 
 
 def map_in_order(function, tasks, processes=2, ahead=2):
@@ -48,7 +60,7 @@ def map_in_order(function, tasks, processes=2, ahead=2):
         yield from map(function, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, threadpool_limits, (1,))
+    pool = ProcessPoolExecutor(processes, context, _use_one_thread)
     waiting = deque()
     try:
         for task in tasks:
