@@ -1,5 +1,13 @@
 """One exception for a user's mistake."""
 
+import re
+
+#: Characters that a terminal or an editor obeys instead of showing, and halves of characters that
+#: it cannot print at all. Names of files and people may hold any of them.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
 
 class InputError(ValueError):
     """Something the reader gave cannot be used: a file, a folder, a parameter, an array.
@@ -9,6 +17,13 @@ class InputError(ValueError):
     defect of this project and keeps its trace.
     """
 
+    def __init__(self, sentence: str = ""):
+        super().__init__(_UNPRINTABLE.sub(_shown, str(sentence)))
+
     def _render_traceback_(self):
         """Lines IPython shows in place of a traceback."""
         return [f"{type(self).__name__}: {self}"]
+
+
+def _shown(found: re.Match) -> str:
+    return found[0].encode("unicode_escape").decode()

@@ -3,6 +3,10 @@
 Arrays are xarray datasets in netCDF-4, tables are CSV (UTF-8). Each carries how it was made:
 parameters, SHA-256 of its inputs, versions. Nothing in an artefact depends on the time of day, so
 the same parameters give the same bytes on one machine.
+
+Every artefact is checked when it is opened: a table against the digest in its provenance, labelled
+arrays against the seal that ends their file (:func:`seal`), both against the settings with which
+their chapter made this run. What was cut short, altered or brought from another run is refused.
 """
 
 from __future__ import annotations
@@ -11,9 +15,11 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +32,8 @@ from lib.errors import InputError
 from lib.versions import versions
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Between the content of a sealed file and the SHA-256 of that content, which ends it.
+SEAL = b"\nsha256:"
 #: Columns of names: text, whatever they look like.
 NAMES = dict.fromkeys(("path", "identity", "model", "concept", "source", "destination"), "str")
 
@@ -86,6 +94,115 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------- whole files
+
+#: Files whose seal was right: path, size, time of change.
+_whole: set[tuple[str, int, int]] = set()
+
+
+def seal(path: str | os.PathLike) -> None:
+    """End a file with :data:`SEAL` and the 32 bytes of the SHA-256 of what comes before.
+
+    HDF5 and ``.npy`` say in their head how long they are; readers pass over what follows.
+    """
+    digest = bytes.fromhex(sha256(path))
+    with open(path, "ab") as file:
+        file.write(SEAL + digest)
+
+
+def is_sealed_right(path: str | os.PathLike, required: bool = False) -> bool:
+    """Whether a file is as :func:`seal` left it.
+
+    Parameters
+    ----------
+    path : path
+    required : bool
+        Refuse a file without a seal too. Else there is nothing to contradict it: one that was cut
+        short has lost its seal, and its reader finds that it ends too early.
+    """
+    path = Path(path)
+    status = path.stat()
+    key = (str(path), status.st_size, status.st_mtime_ns)
+    if key in _whole:
+        return True
+    end = len(SEAL) + 32
+    sealed = False
+    with open(path, "rb") as file:
+        if status.st_size >= end:
+            file.seek(-end, os.SEEK_END)
+            last = file.read()
+            sealed = last.startswith(SEAL)
+            if sealed:
+                file.seek(0)
+                digest, left = hashlib.sha256(), status.st_size - end
+                while left:
+                    block = file.read(min(1 << 20, left))
+                    if not block:
+                        return False
+                    digest.update(block)
+                    left -= len(block)
+                if digest.digest() != last[len(SEAL) :]:
+                    return False
+    if required and not sealed:
+        return False
+    _whole.add(key)
+    return True
+
+
+def load_arrays(path: str | os.PathLike, limit: int | None = None) -> dict[str, np.ndarray]:
+    """Arrays of an ``.npz`` by name, read without trust in it: nothing of it can run.
+
+    Parameters
+    ----------
+    path : path
+    limit : int, optional
+        Bytes that they may take up together.
+
+    Raises
+    ------
+    InputError
+        Missing, damaged (every array has a checksum), objects in place of numbers, larger than the
+        limit, or an array that announces more than the file holds.
+    """
+    path = Path(path)
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if limit is not None and sum(entry.file_size for entry in entries) > limit:
+                raise InputError(
+                    f"{path} unpacks to more than {limit >> 20} MiB; it is no file of this kind."
+                )
+            for entry in entries:
+                with archive.open(entry) as member:
+                    _check_announced(member, entry.file_size)
+                with archive.open(entry) as member:
+                    name = entry.filename.removesuffix(".npy")
+                    found[name] = np.lib.format.read_array(member, allow_pickle=False)
+                    if member.read(1):  # to the end, where the checksum is compared
+                        raise ValueError("more than one array")
+    except InputError:
+        raise
+    except Exception as error:  # a damaged archive can raise nearly anything
+        raise InputError(
+            f"{path} is damaged or no NumPy archive ({type(error).__name__}); make or fetch it "
+            "again."
+        ) from None
+    return found
+
+
+def _check_announced(member, size: int) -> None:
+    """Raise ValueError where an array's head announces more bytes than the ``size`` there are."""
+    version = np.lib.format.read_magic(member)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    shape, _, kind = read[version](member)
+    if kind.hasobject or math.prod(shape) * max(kind.itemsize, 1) > size:
+        raise ValueError("objects, or more than there is")
 
 
 def provenance(
@@ -163,18 +280,22 @@ def load_table(
     Raises
     ------
     InputError
-        Missing, unreadable, or without one of ``columns``.
+        Missing, unreadable, changed since it was made, made with settings that are not this run's,
+        or without one of ``columns``.
     """
     path = Path(path)
     if not path.is_file():
         raise _missing(path, made_by)
+    if _sidecar(path).is_file():
+        _refuse_other_settings(path, provenance_of(path), made_by)
     try:
         table = pd.read_csv(
             path, **{"keep_default_na": False, "na_values": [""], "dtype": NAMES, **options}
         )
-    except (ValueError, UnicodeDecodeError) as error:
+    except Exception as error:  # pandas has errors of its own, and of NumPy and the csv module
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{path} is not a readable CSV ({error}); delete it and run {made_by} again."
+            f"{path} is not a readable CSV ({said[:200]}); delete it and run {made_by} again."
         ) from None
     absent = [c for c in columns if c not in table.columns]
     if absent:
@@ -199,6 +320,7 @@ def save_dataset(data: xr.Dataset, path: str | os.PathLike, made: Mapping[str, A
         if shutil.disk_usage(temporary).free < data.nbytes + 65536:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         data.to_netcdf(temporary, engine="h5netcdf", encoding=packed)
+        seal(temporary)
     return path
 
 
@@ -223,17 +345,28 @@ def load_dataset(
     Raises
     ------
     InputError
-        Missing, not netCDF, or not of the schema.
+        Missing, damaged, not netCDF, not of the schema, or made with settings that are not this
+        run's.
     """
     path = Path(path)
     if not path.is_file():
         raise _missing(path, made_by)
+    again = f"delete it and run {made_by} again"
+    if not is_sealed_right(path):
+        raise InputError(
+            f"{path} is damaged: its content is not what its checksum says; {again}, or `make "
+            "book`, which makes it anew."
+        )
     try:
         data = xr.open_dataset(path, engine="h5netcdf")
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{path} is damaged or no netCDF file ({error}); delete it and run {made_by} again."
-        ) from None
+    except Exception as error:  # HDF5, h5netcdf and xarray raise many kinds
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is damaged or no netCDF file ({said[:200]}); {again}.") from None
+    try:
+        _refuse_other_settings(path, provenance_of(data), made_by)
+    except InputError:
+        data.close()
+        raise
     for name, dims in (schema or {}).items():
         if name not in data:
             data.close()
@@ -249,13 +382,57 @@ def load_dataset(
 
 
 def provenance_of(source: xr.Dataset | str | os.PathLike) -> dict[str, Any]:
-    """Provenance of an opened dataset, or of a table's path."""
+    """Provenance of an opened dataset, or of a table's path.
+
+    Raises
+    ------
+    InputError
+        It is missing or unreadable, or the table is not the one it describes.
+    """
     if isinstance(source, xr.Dataset):
-        return json.loads(source.attrs["provenance"])
-    made = json.loads(_sidecar(Path(source)).read_text(encoding="utf-8"))
-    if made.pop("sha256") != sha256(source):
+        where = source.encoding.get("source", "a dataset")
+        text = source.attrs.get("provenance")
+        beside = where
+    else:
+        where, beside = source, _sidecar(Path(source))
+        try:
+            text = beside.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            text = None
+    try:
+        made = json.loads(text)
+        if not isinstance(made["parameters"], dict):
+            raise TypeError
+        chapter, digest = str(made["chapter"]), made.pop("sha256", None)
+    except (TypeError, KeyError, ValueError, RecursionError):
+        raise InputError(
+            f"How {where} was made cannot be read in {beside}; delete {where} and run its chapter "
+            "again."
+        ) from None
+    if not isinstance(source, xr.Dataset) and digest != sha256(source):
         raise InputError(
             f"{source} is not the table that its provenance describes; delete it and run "
-            f"{made['chapter']} again."
+            f"{chapter} again."
         )
     return made
+
+
+def _refuse_other_settings(path: Path, made: Mapping[str, Any], made_by: str) -> None:
+    """Refuse an artefact that has other settings than those with which its chapter made this run.
+
+    The runner notes these beside the artefacts (:func:`lib.params.record_path`) when a chapter has
+    ended. A run that was made by hand has no such note and is taken as it is.
+    """
+    note = path.parent / "logs" / f"{Path(made['chapter']).name}.json"
+    try:
+        settings = dict(json.loads(note.read_text(encoding="utf-8"))["settings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    given = json.loads(json.dumps(made["parameters"]))
+    differ = [k for k, v in given.items() if k != "run" and k in settings and settings[k] != v]
+    if differ:
+        name = differ[0]
+        raise InputError(
+            f"{path} was made with {name} = {given[name]!r} and this run has {settings[name]!r}: "
+            f"it belongs to another run; delete it and run {made_by} again, or `make book`."
+        )

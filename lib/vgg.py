@@ -477,17 +477,21 @@ def load_trunk(
     return Trunk(name, build_vgg16(size, arrays, name), MEANS[means], source)
 
 
-def refuse_code(path: Path) -> None:
-    """Raise InputError for an HDF5 model with Lambda layers: Keras would run their stored code."""
-    import h5py
+def check_model_name(path: str | Path) -> str:
+    """Name of the network in a model file, which stands in text, figures and file names.
 
-    if not h5py.is_hdf5(path):
-        return
-    with h5py.File(path, "r") as file:
-        config = file.attrs.get("model_config", "")
-    config = config.decode() if isinstance(config, bytes) else str(config)
-    if re.search(r'"class_name":\s*"[^"]*(Lambda|TFOpLambda)"', config):
-        raise InputError(f"{path} holds a Lambda layer, for which there is no rule; replace it.")
+    Raises
+    ------
+    InputError
+        It holds something that a page could take for markup.
+    """
+    name = Path(path).stem
+    if not re.fullmatch(r"[\w .,+=()-]+", name):
+        raise InputError(
+            f"{path}: a network is called as its file, and {name!r} has other characters than "
+            "letters, digits, spaces and . , _ + = - ( ); rename the file."
+        )
+    return name
 
 
 def _load_model(name: str, means: str) -> Trunk:
@@ -502,7 +506,8 @@ def _load_model(name: str, means: str) -> Trunk:
         )
     if path.is_dir():
         raise InputError(f"{path} is a folder; save the model as one file, model.save('x.keras').")
-    refuse_code(path)
+    check_model_name(path)
+    weights.refuse_code(path)
     try:
         # safe_mode refuses Lambda layers, whose code would run.
         model = tf.keras.models.load_model(path, compile=False, safe_mode=True)

@@ -1,9 +1,10 @@
 """Reading weight files without trusting them.
 
-A weight file is data from elsewhere: nothing in it may run, everything in it is checked. Pickles go
-through an unpickler that knows three NumPy names and no other, HDF5 links are not followed, ONNX is
-read for its stored arrays only, and what comes from the network is compared with a known checksum
-before it is used.
+A weight file is data from elsewhere: nothing in it may run, nothing in it may lead to another file,
+and it may not take more memory than a weight file needs. Pickles go through an unpickler that knows
+three NumPy names and no other, HDF5 links are not followed, a saved Keras model is looked through
+before Keras sees it, ONNX is read for its stored arrays only, and what comes from the network is
+compared with a known checksum before it is used.
 
 All readers return ``{layer: {"kernel": array, "bias": array}}`` with float32 arrays in TensorFlow's
 layout (height, width, input channel, output channel).
@@ -15,6 +16,7 @@ import hashlib
 import io
 import json
 import pickle
+import pickletools
 import subprocess
 import sys
 import tarfile
@@ -28,7 +30,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lib.errors import InputError
-from lib.store import ROOT, atomic_path, sha256
+from lib.store import ROOT, atomic_path, load_arrays, sha256
 
 Weights = dict[str, dict[str, np.ndarray]]
 
@@ -86,22 +88,29 @@ def read_pickle(data: bytes, where: str = "the file") -> dict:
         A class other than NumPy's array, an array of objects, or a damaged pickle.
     """
     try:
+        for code, argument, position in pickletools.genops(data):
+            # The unpickler makes room for every number of its memo below the one that is asked for.
+            if "PUT" in code.name and int(argument) > position:
+                raise ValueError("a number of the memo beyond all bounds")
         content = _ArrayUnpickler(io.BytesIO(data)).load()
     except InputError:
         raise
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise InputError(f"{where} is no readable pickle ({error}); fetch it again.") from None
-
-    def check(item) -> None:
-        if isinstance(item, dict):
-            for value in item.values():
-                check(value)
-        elif not (isinstance(item, np.ndarray) and item.dtype.kind == "f"):
-            raise InputError(f"{where} holds something other than arrays of floats; it is refused.")
-
+        said = str(error).strip().replace("\n", " ")[:200]
+        raise InputError(f"{where} is no readable pickle ({said}); fetch it again.") from None
     if not isinstance(content, dict):
         raise InputError(f"{where} holds no dictionary of arrays; it is refused.")
-    check(content)
+    # every dictionary once: they may hold each other
+    todo, seen = [content], set()
+    while todo:
+        item = todo.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, dict):
+            todo += item.values()
+        elif not (isinstance(item, np.ndarray) and item.dtype.kind == "f"):
+            raise InputError(f"{where} holds something other than arrays of floats; it is refused.")
     return content
 
 
@@ -114,7 +123,8 @@ def read_hdf5(path: str | Path) -> Weights:
     Raises
     ------
     InputError
-        The file is missing, truncated or not HDF5, or a layer holds two kernels.
+        The file is missing, truncated or not HDF5, stores its numbers in another file, is too
+        large, or a layer holds two kernels.
     """
     import h5py
 
@@ -122,13 +132,19 @@ def read_hdf5(path: str | Path) -> Weights:
     if not path.is_file():
         raise InputError(f"There is no weight file {path}; check the path.")
     found: Weights = {}
+    room = MAX_BYTES
 
     def visit(name: str, item) -> None:
+        nonlocal room
         # visititems follows no soft or external link, so only this file is read.
         if not isinstance(item, h5py.Dataset):
             return
         if item.dtype.kind != "f" or item.ndim not in (1, 2, 4):
             return
+        _check_stored_here(item, path)
+        room -= item.size * item.dtype.itemsize
+        if room < 0:
+            raise InputError(f"{path} unpacks to more than a weight file holds; it is refused.")
         parts = [part for part in name.split("/") if part != "model_weights"]
         kind = "bias" if item.ndim == 1 else "kernel"
         layer = found.setdefault(parts[0], {})
@@ -142,9 +158,131 @@ def read_hdf5(path: str | Path) -> Weights:
     try:
         with h5py.File(path, "r") as file:
             file.visititems(visit)
-    except OSError:
+    except InputError:
+        raise
+    except Exception:  # HDF5 and h5py raise many kinds
         raise InputError(f"{path} is truncated or not an HDF5 file; fetch it again.") from None
     return found
+
+
+def _check_stored_here(item, path: str | Path) -> None:
+    """Refuse an HDF5 dataset whose numbers lie in another file."""
+    if item.external or item.is_virtual:
+        raise InputError(f"{path}: {item.name} takes its numbers from another file; it is refused.")
+
+
+# ----------------------------------------------------------------------------------- saved models
+
+_CLASSES = (
+    "Functional Sequential Model InputLayer Policy"
+    " Conv2D Convolution2D DepthwiseConv2D SeparableConv2D Dense BatchNormalization"
+    " LayerNormalization Normalization Rescaling Activation ReLU LeakyReLU PReLU ELU Softmax"
+    " ThresholdedReLU MaxPooling2D AveragePooling2D GlobalAveragePooling2D GlobalMaxPooling2D"
+    " ZeroPadding2D Cropping2D UpSampling2D Flatten Reshape Permute Dropout SpatialDropout2D"
+    " GaussianNoise GaussianDropout ActivityRegularization Add Subtract Multiply Average"
+    " Maximum Minimum Concatenate"
+    " Zeros Ones Constant RandomNormal RandomUniform TruncatedNormal VarianceScaling Orthogonal"
+    " Identity GlorotNormal GlorotUniform HeNormal HeUniform LecunNormal LecunUniform"
+    " L1 L2 L1L2 MaxNorm NonNeg UnitNorm MinMaxNorm"
+)
+#: What a saved Keras model may be put together from: layers of image networks, and what they name.
+#: Left out are those that run stored code, read files, or reach any function by its name.
+KNOWN_CLASSES = frozenset(_CLASSES.split())
+#: Members of a ``.keras`` archive.
+_MEMBERS = frozenset(("config.json", "metadata.json", "model.weights.h5"))
+
+
+def refuse_code(path: str | Path) -> None:
+    """Look through a saved Keras model before Keras does, and refuse what could do harm.
+
+    Keras runs the code that a Lambda layer stores, imports the module that a layer names, unpacks
+    further members of an archive and follows links to other files.
+
+    Parameters
+    ----------
+    path : path
+        ``.keras`` or HDF5; a file that is neither is left to Keras, which refuses it.
+
+    Raises
+    ------
+    InputError
+        A class that is not in :data:`KNOWN_CLASSES`, a module that is not Keras', a link or numbers
+        in another file, other members of an archive, or more than :data:`MAX_BYTES`.
+    """
+    import h5py
+
+    path = Path(path)
+    todo: list = []
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+                other = sorted(set(sizes) - _MEMBERS)
+                if other:
+                    raise InputError(f"{path} holds {other[0]!r}; save the network alone.")
+                if sum(sizes.values()) > MAX_BYTES:
+                    raise InputError(f"{path} unpacks to more than a network; it is refused.")
+                config = json.loads(archive.read("config.json"))
+                # how to train it on, which is not asked for
+                todo.append({k: v for k, v in dict(config).items() if k != "compile_config"})
+                with archive.open("model.weights.h5") as member, h5py.File(member, "r") as file:
+                    _refuse_links(file, path)
+        # a file can be both, and its name decides which of them Keras sees
+        if path.is_file() and h5py.is_hdf5(path):
+            with h5py.File(path, "r") as file:
+                _refuse_links(file, path)
+                text = file.attrs.get("model_config", "null")
+            todo.append(json.loads(text.decode() if isinstance(text, bytes) else str(text)))
+    except InputError:
+        raise
+    except Exception as error:  # of the archive, HDF5 or JSON
+        raise InputError(
+            f"{path} is no Keras model that can be loaded ({type(error).__name__}); save it again."
+        ) from None
+    while todo:
+        item = todo.pop()
+        if isinstance(item, list):
+            todo += item
+        elif isinstance(item, dict):
+            todo += item.values()
+            _check_named(item, path)
+
+
+def _check_named(item: Mapping, path: Path) -> None:
+    """Refuse the class, function or module that a part of a model's description names."""
+    name, module = item.get("class_name"), item.get("module")
+    if name is None and module is None:
+        return
+    if "Lambda" in str(name) or name == "__lambda__":
+        raise InputError(f"{path} holds a Lambda layer, for which there is no rule; replace it.")
+    if not isinstance(name, str) or name not in KNOWN_CLASSES:
+        raise InputError(
+            f"{path} names {name!r}, which is none of the layers that are read; replace it."
+        )
+    if module is not None and not f"{module}.".startswith("keras."):
+        raise InputError(f"{path} takes {name!r} from the module {module!r}; it is not imported.")
+    if item.get("registered_name") not in (None, name):
+        raise InputError(
+            f"{path} asks for {item['registered_name']!r} in place of {name!r}; it is refused."
+        )
+
+
+def _refuse_links(file, path: Path) -> None:
+    import h5py
+
+    room = MAX_BYTES
+    groups = [file]
+    file.visititems(lambda _, item: groups.append(item) if isinstance(item, h5py.Group) else None)
+    for group in groups:
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise InputError(f"{path}: {name!r} is a link; save the network again.")
+            item = group[name]
+            if isinstance(item, h5py.Dataset):
+                _check_stored_here(item, path)
+                room -= item.size * item.dtype.itemsize
+    if room < 0:
+        raise InputError(f"{path} unpacks to more than a network; it is refused.")
 
 
 # ------------------------------------------------------------------------------------------- npz
@@ -191,21 +329,18 @@ def read_npz(path: str | Path) -> tuple[Weights, dict]:
     weights: Weights = {}
     provenance: dict = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            for name in file.files:
-                if name == "provenance":
-                    provenance = json.loads(str(file[name]))
-                    continue
-                layer, _, kind = name.rpartition("_")
-                if not layer or kind not in ("kernel", "bias"):
-                    raise InputError(f"{path}: {name!r} is no kernel or bias; wrong file.")
-                weights.setdefault(layer, {})[kind] = file[name].astype(np.float32)
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{path} is damaged or not a NumPy archive; fetch or make it again."
-        ) from None
+        arrays = load_arrays(path, MAX_BYTES)
+        if "provenance" in arrays:
+            provenance = dict(json.loads(str(arrays.pop("provenance"))))
+    except InputError:
+        raise
+    except (ValueError, TypeError, RecursionError):
+        raise InputError(f"{path} says nothing readable of its origin; wrong file.") from None
+    for name, value in arrays.items():
+        layer, _, kind = name.rpartition("_")
+        if not layer or kind not in ("kernel", "bias") or value.dtype.kind != "f":
+            raise InputError(f"{path}: {name!r} is no kernel or bias; wrong file.")
+        weights.setdefault(layer, {})[kind] = value.astype(np.float32)
     return weights, provenance
 
 
@@ -280,7 +415,7 @@ def read_onnx(data: bytes, where: str = "the file") -> dict[str, np.ndarray]:
                         raw = value
                 if kind == 1 and raw is not None:
                     arrays[name] = np.frombuffer(raw, "<f4").reshape(dims).copy()
-    except (ValueError, IndexError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, IndexError, TypeError, OverflowError) as error:
         raise InputError(f"{where} is no complete ONNX model ({error}); fetch it again.") from None
     if not arrays:
         raise InputError(f"{where} is no ONNX model with stored weights; fetch it again.")
@@ -314,7 +449,9 @@ def read_member(path: str | Path, member: str) -> bytes:
         raise InputError(
             f"{path} has no {member}; it is another version, fetch it again."
         ) from None
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile):
+    except InputError:
+        raise
+    except Exception:  # of either kind of archive and of the ways of packing
         raise InputError(f"{path} is damaged or cut short; delete it and run again.") from None
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from lib.errors import InputError
 from lib.faces.dataset import load_faces, summarise_faces, write_manifest
 from lib.faces.dictionary import load_dictionary
-from lib.faces.imagefile import open_image
+from lib.faces.imagefile import open_image, read_numbers
 
 
 def save(path, level=100, size=(8, 8), mode="L", **options):
@@ -476,3 +476,37 @@ def test_a_set_without_landmarks_says_so(folder):
 @pytest.mark.parametrize("size", [0, -3, 2.5, "112"])
 def test_bad_sizes(folder, size):
     refusal(folder, "size is", size=size)
+
+
+def test_a_number_of_landmarks_that_would_fill_the_memory_is_refused(folder):
+    manifest(folder, "path,identity\nanna/a_yaw+000.png,anna\nbo/a_yaw+000.png,bo\n")
+    for number in ("1000000000", "-1", "0.5", "nan", "", "1e30"):
+        rows = (
+            f"path,point,x,y,visible\nanna/a_yaw+000.png,0,1,2,1\nbo/a_yaw+000.png,{number},1,2,1"
+        )
+        manifest(folder, rows, "landmarks.csv")
+        refusal(folder, "line 3")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2Jb", "a\u202eb", "a\x00b"])
+def test_an_identity_that_cannot_be_shown_in_one_line_is_refused(folder, name):
+    path = manifest(folder, f'path,identity\nanna/a_yaw+000.png,"{name}"\n')
+    said = refusal(path, path.name)
+    assert said.isprintable()
+    if "\0" not in name:
+        (folder / name).mkdir()
+        save(folder / name / "a.png")
+        path.unlink()
+        refusal(folder, "cannot be shown: rename it")
+
+
+def test_what_is_no_file_is_not_waited_for(folder):
+    os.mkfifo(folder / "anna" / "b_yaw+000.png")
+    refusal(folder, "b_yaw+000.png", "no file")
+    refusal("/dev/zero", "/dev/zero", "no file")
+
+
+def test_a_label_picture_that_would_fill_the_memory_is_refused(tmp_path):
+    (tmp_path / "l.png").write_bytes(png_header(30_000, 30_000))
+    with pytest.raises(InputError, match="30000 x 30000 pixels"):
+        read_numbers(tmp_path, "l.png")

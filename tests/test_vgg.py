@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 
 import h5py
 import numpy as np
@@ -261,6 +262,16 @@ def test_any_keras_model_by_path(tmp_path):
     lambda_model.save(tmp_path / "code.h5")
     with pytest.raises(InputError, match="Lambda"):
         vgg.load_trunk(str(tmp_path / "code.h5"))
+    # the same layer to Keras, which would run its code
+    with h5py.File(tmp_path / "code.h5", "r+") as file:
+        text = file.attrs["model_config"]
+        text = text.decode() if isinstance(text, bytes) else text
+        file.attrs["model_config"] = text.replace("Lambda", "Lambd\\u0061")
+    with pytest.raises(InputError, match="Lambda"):
+        vgg.load_trunk(str(tmp_path / "code.h5"))
+    shutil.copy(tmp_path / "mine.keras", tmp_path / "<img src=x>.keras")
+    with pytest.raises(InputError, match="rename the file"):
+        vgg.load_trunk(str(tmp_path / "<img src=x>.keras"))
     model.save(tmp_path / "mine.h5")
     assert vgg.load_trunk(str(tmp_path / "mine.h5")).size == 16
     with pytest.raises(InputError, match="one file"):

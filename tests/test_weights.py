@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import struct
 import tarfile
 import zipfile
@@ -223,6 +224,132 @@ def test_a_link_in_an_archive_is_refused(tmp_path):
         archive.addfile(link)
     with pytest.raises(InputError, match="no plain"):
         weights.read_member(tmp_path / "p.tar.gz", "p/link")
+
+
+# ------------------------------------------------------------------------- made to do harm
+
+
+def test_a_pickle_that_asks_for_room_or_goes_in_circles_is_refused(tmp_path):
+    room = b"\x80\x04}r\xff\xff\xff\x7f."  # an empty dictionary, kept under number 2**31 - 1
+    with pytest.raises(InputError, match="beyond all bounds"):
+        weights.read_pickle(room)
+    circle = {}
+    circle["a"] = circle
+    assert weights.read_pickle(pickle.dumps(circle)).keys() == {"a"}
+    deep = {}
+    for _ in range(60):  # 2**60 ways to the bottom
+        deep = {"a": deep, "b": deep}
+    assert weights.read_pickle(pickle.dumps(deep)).keys() == {"a", "b"}
+
+
+def test_hdf5_whose_numbers_lie_elsewhere_is_refused(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(64))
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file.create_dataset("conv1/kernel", (16,), "f4", external=[(str(secret), 0, 64)])
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.zeros(4, "f4")
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", (4,))
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file.create_virtual_dataset("conv1/kernel", layout)
+    for name in ("w.h5", "v.h5"):
+        for read in (weights.read_hdf5, weights.refuse_code):
+            with pytest.raises(InputError, match="from another file"):
+                read(tmp_path / name)
+
+
+def test_what_unpacks_to_too_much_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "MAX_BYTES", 1 << 20)
+    with h5py.File(tmp_path / "w.h5", "w") as file:  # 4 TB of zeros in a kilobyte
+        file.create_dataset("conv1/kernel", (10**12,), "f4", chunks=(1000,))
+    np.savez_compressed(tmp_path / "w.npz", conv1_kernel=np.zeros(2 << 20, "f4"))
+    assert (tmp_path / "w.npz").stat().st_size < 1 << 15
+    shutil.copy(tmp_path / "w.npz", tmp_path / "net.keras")
+    for read, name in [
+        (weights.read_hdf5, "w.h5"),
+        (weights.refuse_code, "w.h5"),
+        (weights.read_npz, "w.npz"),
+    ]:
+        with pytest.raises(InputError, match="unpacks to more than"):
+            read(tmp_path / name)
+    with pytest.raises(InputError, match="save the network alone"):
+        weights.refuse_code(tmp_path / "net.keras")
+
+
+def test_onnx_with_a_length_beyond_all_numbers_is_refused():
+    tensor = message(1, b"\xff" * 9 + b"\x01") + b"\x10\x01" + message(8, b"a") + message(9, b"")
+    with pytest.raises(InputError, match="no complete ONNX"):
+        weights.read_onnx(message(7, message(5, tensor)))
+
+
+def describe(class_name, **more):
+    """Description of a network with one layer of some class."""
+    layer = {"module": "keras.layers", "class_name": class_name, "config": {}} | more
+    return {"module": "keras", "class_name": "Sequential", "config": {"layers": [layer]}}
+
+
+def write_model(path, text, links=False, extra=()):
+    """A saved model as either form of file, with the description to the letter."""
+    bare = io.BytesIO()
+    with h5py.File(bare if path.suffix == ".keras" else path, "w") as file:
+        file["layers/conv/vars/0"] = np.zeros(3, "f4")
+        if links:
+            file["layers/conv/vars/1"] = h5py.ExternalLink("/etc/passwd", "/")
+        if path.suffix == ".h5":
+            file.attrs["model_config"] = text
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", text)
+            archive.writestr("model.weights.h5", bare.getvalue())
+            for name in extra:
+                archive.writestr(name, "x")
+    return path
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_a_saved_network_is_looked_through_before_keras_sees_it(tmp_path, ending):
+    path = tmp_path / f"net{ending}"
+    good = json.dumps(describe("Dense"))
+    weights.refuse_code(write_model(path, good))
+    compiled = describe("Dense") | {"compile_config": {"optimizer": {"class_name": "Adam"}}}
+    if ending == ".keras":  # the other form has it elsewhere
+        weights.refuse_code(write_model(path, json.dumps(compiled)))
+    escaped = json.dumps(describe("Lambda")).replace("Lambda", "Lambd\\u0061")
+    assert "Lambda" not in escaped and "Lambda" in str(json.loads(escaped))
+    hostile = [
+        (json.dumps(describe("Lambda")), "Lambda"),
+        (escaped, "Lambda"),
+        (json.dumps(describe("TFOpLambda")), "Lambda"),
+        (json.dumps(describe("__lambda__")), "Lambda"),
+        (json.dumps(describe("TFSMLayer")), "'TFSMLayer', which is none of the layers"),
+        (json.dumps(describe("StringLookup")), "none of the layers"),
+        (json.dumps(describe("function", config="eval", module="builtins")), "none of the layers"),
+        (json.dumps(describe(["Dense"])), "none of the layers"),
+        (json.dumps(describe("Dense", module="os")), "from the module 'os'"),
+        (json.dumps(describe("Dense", module="kerasx.y")), "from the module 'kerasx.y'"),
+        (json.dumps(describe("Dense", registered_name="Custom>x")), "'Custom>x' in place of"),
+        ("[" * 100_000, "no Keras model that can be loaded"),
+        ("{", "no Keras model that can be loaded"),
+    ]
+    for text, words in hostile:
+        if len(text) > 60_000 and ending == ".h5":
+            continue  # no room in an attribute
+        with pytest.raises(InputError, match=words):
+            weights.refuse_code(write_model(path, text))
+    with pytest.raises(InputError, match="is a link"):
+        weights.refuse_code(write_model(path, good, links=True))
+    if ending == ".keras":
+        with pytest.raises(InputError, match=r"'assets/\.\./x'; save the network alone"):
+            weights.refuse_code(write_model(path, good, extra=["assets/../x"]))
+    # one file that is both: what Keras reads of it depends on its name
+    both = tmp_path / "both.h5"
+    write_model(both, json.dumps(describe("Lambda")))
+    with zipfile.ZipFile(both, "a") as archive:
+        archive.writestr("config.json", good)
+        archive.write(tmp_path / f"net{ending}", "model.weights.h5")
+    with pytest.raises(InputError):
+        weights.refuse_code(both)
 
 
 # ---------------------------------------------------------------------------------------- download

@@ -49,7 +49,7 @@ def load_reported(path: str | os.PathLike) -> pd.DataFrame:
     path = Path(path)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # pandas has errors of its own, and of the csv module
         raise InputError(
             f"{path} cannot be read ({error}); restore it from the repository."
         ) from None

@@ -12,7 +12,7 @@ import pandas as pd
 import tensorflow as tf
 from PIL import Image
 
-from lib import inputs, vgg
+from lib import inputs, vgg, weights
 from lib.dissection.learners import ARCHITECTURES
 from lib.dissection.networks import TrainedNetwork, train_networks
 from lib.dissection.pictures import TASKS, load_pictures
@@ -86,7 +86,7 @@ def read_ellipses(path: str | Path) -> dict[str, tuple]:
     """
     try:
         table = pd.read_csv(path)[["concept", "ellipse", "landmark"]]
-    except (OSError, ValueError, KeyError, pd.errors.ParserError):
+    except Exception:  # pandas has errors of its own, and of the csv module
         raise InputError(
             f"'{path}' is no table of landmarks: give a CSV with the columns concept, ellipse, "
             "landmark."
@@ -335,7 +335,8 @@ def load_network(path: str | Path, means: str = "imagenet") -> Trunk:
         channels.
     """
     path = Path(path)
-    vgg.refuse_code(path)
+    vgg.check_model_name(path)
+    weights.refuse_code(path)
     try:
         model = tf.keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds, with long texts

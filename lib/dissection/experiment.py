@@ -15,6 +15,7 @@ one seed share the first three as far as P allows.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -567,8 +568,9 @@ def run_experiment(
             # What is kept and what is returned are the same, whether it was computed or read.
             text = json.dumps(cell, default=_plain, sort_keys=True)
             if path is not None:
+                kept = json.dumps({"sha256": _digest_of(text), "cell": json.loads(text)})
                 with store.atomic_path(path) as temporary:
-                    temporary.write_text(text + "\n", encoding="utf-8")
+                    temporary.write_text(kept + "\n", encoding="utf-8")
             cell = json.loads(text)
         cells.append((kind, percent, seed, cell))
     for kept in place.glob("features-*.npy") if place is not None else ():
@@ -605,10 +607,16 @@ def _join(cells, name: str) -> pd.DataFrame:
 
 def _load_cell(path: Path) -> dict | None:
     try:
-        cell = json.loads(path.read_text(encoding="utf-8"))
-        return cell if set(cell) == set(TABLES) else None
-    except (OSError, ValueError):
-        return None
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        cell = kept["cell"]
+        whole = kept["sha256"] == _digest_of(json.dumps(cell, sort_keys=True))
+        return cell if whole and set(cell) == set(TABLES) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # absent or damaged: computed again
+
+
+def _digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 # ---------------------------------------------------------------------------------------- summary

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -403,10 +402,10 @@ def _load_learned(path: Path, model) -> tuple[pd.DataFrame, pd.DataFrame] | None
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
-            note = json.loads(str(file["note"]))
-            model.set_weights([file[f"w{k:03d}"] for k in range(len(file.files) - 1)])
+        kept = store.load_arrays(path)
+        note = json.loads(str(kept["note"]))
+        model.set_weights([kept[f"w{k:03d}"] for k in range(len(kept) - 1)])
         return pd.DataFrame(note["history"]), pd.DataFrame(note["predictions"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (ValueError, KeyError):
         path.unlink()  # damaged: train again
         return None

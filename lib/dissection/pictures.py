@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -321,12 +320,12 @@ def keep(folder, stem: str, settings: Mapping, make: Callable, kind: type):
     path = Path(folder) / f"{stem}-{digest.hexdigest()[:16]}.npz"
     if path.is_file():
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                found = {name: stored[name] for name in stored.files if "|" not in name}
-                columns = {name: stored[name] for name in stored.files if "|" in name}
+            stored = store.load_arrays(path)
+            found = {name: value for name, value in stored.items() if "|" not in name}
+            columns = {name: value for name, value in stored.items() if "|" in name}
             table = {name.partition("|")[2]: value for name, value in columns.items()}
             return kind(**found, table=pd.DataFrame(table))
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        except (ValueError, TypeError):
             path.unlink()  # damaged: render it again
     found = make()
     arrays = {k: v for k, v in vars(found).items() if k != "table"}

@@ -221,7 +221,7 @@ def cache_features(
     InputError
         A feature beyond the range of float16.
     """
-    if path is not None and path.is_file():
+    if path is not None and path.is_file() and store.is_sealed_right(path, True):
         return np.load(path, mmap_mode="r")
     shape = (len(images), *trunk.model.get_layer(layer).output_shape[1:])
     most = np.finfo(np.float16).max
@@ -242,4 +242,5 @@ def cache_features(
         return fill(np.empty(shape, np.float16))
     with store.atomic_path(path) as temporary:
         fill(np.lib.format.open_memmap(temporary, "w+", np.float16, shape)).flush()
+        store.seal(temporary)
     return np.load(path, mmap_mode="r")

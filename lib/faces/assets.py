@@ -5,13 +5,13 @@
 """
 
 import functools
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lib.errors import InputError
+from lib.store import load_arrays
 
 DEFAULT_PATH = Path(__file__).resolve().parents[2] / "data" / "faces" / "assets.npz"
 
@@ -107,9 +107,8 @@ def read_assets(path):
     if not path.is_file():
         raise InputError(f"The head assets {path} are missing: run scripts/bake_faces.py.")
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as why:
+        arrays = load_arrays(path)
+    except InputError as why:
         raise InputError(
             f"The head assets {path} are damaged ({why}): restore the file or run "
             "scripts/bake_faces.py."

@@ -71,6 +71,8 @@ PATHS = ("label_path", "mask_path")
 _GENDERS = {"m": "male", "male": "male", "f": "female", "female": "female", "": None}
 _YAW = re.compile(r"yaw([+-]?\d+(?:\.\d+)?)", re.IGNORECASE)
 _LANDMARK_COLUMN = re.compile(r"[xyv](\d+)")
+#: Most landmarks that a face may have; a larger number is damage, and would fill the memory.
+MOST_POINTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -305,7 +307,8 @@ def _scan_folder(root):
                 continue
             _check_utf8(name, root)
             _check_inside(root, path, f"'{name}' in {root}")
-            records.append((name, nfc(entry.name), None, _viewpoint_of_name(name)))
+            identity = _check_name(nfc(entry.name), f"'{name}' in {root}")
+            records.append((name, identity, None, _viewpoint_of_name(name)))
     if loose:
         raise InputError(
             f"{root} holds images that belong to no identity, such as '{_show(loose[0])}': "
@@ -344,7 +347,10 @@ def _read_manifest(path, attributes):
                 f"{where}, line {lines[blank[0]]}: the {column} is empty: fill it in or remove "
                 "the row."
             )
-    table["identity"] = table["identity"].map(nfc)
+    table["identity"] = [
+        _check_name(nfc(text), f"{where}, line {line}")
+        for text, line in zip(table["identity"], lines, strict=True)
+    ]
     table["path"] = [
         _clean_path(text, f"{where}, line {line}")
         for text, line in zip(table["path"], lines, strict=True)
@@ -386,6 +392,8 @@ def _read_manifest(path, attributes):
 
 def _read_csv(path):
     """Header and ``(line number, cells)`` of a UTF-8 CSV, with or without a byte order mark."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for, a device never ends
+        raise InputError(f"'{path}' is no file: correct the path.")
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -471,6 +479,16 @@ def _check_utf8(name, root):
         raise InputError(
             f"the file name '{_show(name)}' in {root} is not UTF-8: rename the file or its folder."
         )
+
+
+def _check_name(text, where):
+    """Names of identities stand in tables, figures and pages, in one line and as they are."""
+    if not text.isprintable():
+        raise InputError(
+            f"{where}: the identity '{_show(text)}' holds a line break or another character that "
+            "cannot be shown: rename it."
+        )
+    return text
 
 
 def _is_utf8(text):
@@ -617,8 +635,12 @@ def _load_landmarks(path, names):
     if {"point", "x", "y", "visible"} <= set(table):
         values = _floats(table[["point", "x", "y", "visible"]], lines, where)
         number = values[:, 0].astype(int)
-        if len(number) and (number.min() < 0 or (number != values[:, 0]).any()):
-            raise InputError(f"{where}: points are numbered 0, 1, 2, ...: correct that column.")
+        wrong = (number < 0) | (number >= MOST_POINTS) | (number != values[:, 0])
+        if wrong.any():
+            raise InputError(
+                f"{where}, line {lines[np.flatnonzero(wrong)[0]]}: points are numbered 0, 1, 2, "
+                f"... up to {MOST_POINTS - 1}: correct that column."
+            )
         points = _no_points(len(names), number.max(initial=-1) + 1)
         points[where_to, number] = values[:, 1:]
     else:

@@ -217,7 +217,7 @@ def _read_codebook(path):
         for column, name in enumerate(CONCEPTS):
             if name in table:
                 out[:, column] = table[name].astype(int) == 1
-    except (ValueError, KeyError, OSError, pd.errors.ParserError):
+    except Exception:  # pandas has errors of its own, and of the csv module
         raise InputError(
             f"'{path}' is no codebook: it needs the columns 'code' (0, 1, 2, ...) and the "
             "concepts' names with 0 and 1."

@@ -1,9 +1,8 @@
 """One image file, read defensively: what a reader's folder may hold, turned into 8-bit arrays."""
 
-import struct
+import stat
 import unicodedata
 import warnings
-import zlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -21,8 +20,6 @@ SUFFIXES = frozenset(
 MAX_PIXELS = 50_000_000
 #: Grey level put behind transparent pixels.
 TRANSPARENT = 128
-
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 
 
 def open_image(path, *, max_pixels=MAX_PIXELS, name=None):
@@ -56,7 +53,10 @@ def open_image(path, *, max_pixels=MAX_PIXELS, name=None):
     path = Path(path)
     name = str(path) if name is None else name
     try:
-        if path.stat().st_size == 0:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device never ends
+            raise InputError(f"'{name}' is no file but a folder or device: correct the path.")
+        if status.st_size == 0:
             raise InputError(f"'{name}' is an empty file (0 bytes): copy it again or remove it.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -73,7 +73,7 @@ def open_image(path, *, max_pixels=MAX_PIXELS, name=None):
         raise InputError(f"'{name}' cannot be opened: no permission to read it.") from None
     except FileNotFoundError:
         raise InputError(f"'{name}' does not exist: correct the path.") from None
-    except _BROKEN as error:
+    except Exception as error:  # a damaged image can raise nearly anything
         if getattr(error, "errno", None):  # the system's word about the file, not Pillow's
             raise InputError(
                 f"'{name}' cannot be opened ({error.strerror}): correct the path."
@@ -183,11 +183,16 @@ def read_numbers(root, name):
     if not path.resolve().is_relative_to(root.resolve()) or not path.is_file():
         raise InputError(f"the label picture '{name}' is not in {root}: restore it.")
     try:
-        with Image.open(path, formats=["PNG"]) as image:
-            if image.mode in ("P", "L", "I;16"):
-                return np.array(image)
-            mode = image.mode
-    except (OSError, SyntaxError, ValueError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=["PNG"]) as image:
+                _check_header(image, MAX_PIXELS, name)
+                if image.mode in ("P", "L", "I;16"):
+                    return np.array(image)
+                mode = image.mode
+    except InputError:
+        raise
+    except Exception:  # a damaged image can raise nearly anything
         raise InputError(f"'{name}' cannot be read as a label picture: restore it.") from None
     raise InputError(f"'{name}' is no label picture: its pixels are {mode}, not whole numbers.")
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from lib.errors import InputError
 from lib.faces.labels import PALETTE
-from lib.store import atomic_path, sha256
+from lib.store import atomic_path, load_arrays, sha256
 
 SETTINGS = "settings.json"
 SUMS = "SHA256SUMS"
@@ -67,8 +67,7 @@ def has_part(folder, name):
 
 def load_part(folder, name):
     """Arrays of `save_part`: dict."""
-    with np.load(folder / PARTS / f"{name}.npz", allow_pickle=False) as part:
-        return dict(part)
+    return load_arrays(folder / PARTS / f"{name}.npz")
 
 
 def finish(folder, names):

@@ -192,6 +192,12 @@ def check_responses(
         if column != "object_response" and (table[column] == "").any():
             row = _first(table[column] == "")
             raise InputError(f"{where}: row {row} has no {column}; mend the row or remove it.")
+        unseen = ~table[column].map(str.isprintable)
+        if unseen.any():
+            raise InputError(
+                f"{where}: {column} in row {_first(unseen)} holds a line break or another "
+                "character that cannot be shown; mend the row or remove it."
+            )
     table["object_response"] = table["object_response"].replace("", NO_ANSWER)
     for column in ("session", "trial"):
         table[column] = _whole_numbers(table[column], column, where)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -252,9 +251,8 @@ class Checkpoints:
         path = self.path(unit, maps)
         self.used.add(path.name)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return Result(file["correct"], file["removed"], file["passes"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return Result(**store.load_arrays(path))
+        except (InputError, TypeError):
             return None
 
     def write(self, unit: Unit, maps: str, result: Result) -> None:

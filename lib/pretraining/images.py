@@ -8,7 +8,6 @@ is kept; a killed rendering goes on at the shard it was in.
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from lib.faces.identity import SPREAD, sample_identity
 from lib.faces.parallel import map_in_order
 from lib.faces.styles import STYLES
 from lib.progress import track
-from lib.store import atomic_path
+from lib.store import atomic_path, load_arrays
 
 #: What chance draws from for a scene: a third of the heads wear the person's own hair, a third of
 #: the expressions are neutral, one head in ten wears glasses.
@@ -164,10 +163,9 @@ def _save_shard(path: Path, shard: Pictures) -> None:
 
 def _load_shard(path: Path) -> Pictures:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            table = pd.DataFrame({name: file[name] for name in file.files if name != "images"})
-            return Pictures(file["images"], table)
-    except (OSError, ValueError, zipfile.BadZipFile, KeyError):
+        columns = load_arrays(path)
+        return Pictures(columns.pop("images"), pd.DataFrame(columns))
+    except (ValueError, KeyError):
         raise InputError(f"{path} is damaged; delete it and render again.") from None
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -31,7 +30,7 @@ from lib.pretraining.images import (
     to_network,
 )
 from lib.pretraining.network import Network, State, count_channels, initial_state, widen, width_of
-from lib.store import atomic_path
+from lib.store import atomic_path, load_arrays
 from lib.vgg import MEANS, choose_precision
 
 BETA_1, BETA_2, ADAM_EPSILON = 0.9, 0.98, 1e-7
@@ -244,10 +243,9 @@ def load_checkpoint(path: str | Path) -> tuple[State, State, dict]:
     if not path.is_file():
         raise InputError(f"There is no checkpoint {path}; train first.")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = load_arrays(path)
         note = json.loads(str(arrays.pop("note")))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (ValueError, KeyError):
         raise InputError(f"{path} is damaged; delete it and train again.") from None
     return _nested(arrays, "weight"), _nested(arrays, "moment"), note
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,9 +128,8 @@ def load_cue_set(
     names = CueSet.__dataclass_fields__
     if path.is_file():
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                return CueSet(**{name: stored[name] for name in names})
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return CueSet(**store.load_arrays(path))
+        except (InputError, TypeError):
             path.unlink()  # damaged: render it again
     found = render_cue_set(people, views, size, seed, processes)
     for old in path.parent.glob("cue-*.npz"):

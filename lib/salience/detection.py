@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -341,9 +340,9 @@ def _read(path: Path, settings: dict) -> DetectionSet | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in _ARRAYS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        stored = store.load_arrays(path)
+        arrays = {name: stored[name] for name in _ARRAYS}
+    except (InputError, KeyError):
         path.unlink()  # damaged: made again
         return None
     return DetectionSet(**arrays, seen=settings["seen"], salience_kind="simulated", about=settings)

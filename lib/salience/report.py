@@ -24,7 +24,7 @@ from lib.salience.measures import (
     scale_maps,
 )
 from lib.salience.similarity import Moments, compute_ssim
-from lib.store import atomic_path
+from lib.store import atomic_path, is_sealed_right, seal
 from lib.vgg import Trunk
 
 GUIDES = ("background", "object")
@@ -332,15 +332,18 @@ class _Kept:
             return None
         path = self.folder / f"{k:06d}.npy"
         try:
-            row = np.load(path, allow_pickle=False)
+            row = np.load(path, allow_pickle=False) if is_sealed_right(path, True) else None
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return None
-        return row if row.shape == shape and row.dtype == np.float64 else None
+        fits = row is not None and row.shape == shape and row.dtype == np.float64
+        return row if fits else None
 
     def write(self, k: int, row: np.ndarray) -> None:
         if self.folder is not None:
             with atomic_path(self.folder / f"{k:06d}.npy") as path, path.open("wb") as stream:
                 np.save(stream, row)
+                stream.close()
+                seal(path)
 
 
 def summarise_salience(

@@ -23,7 +23,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -594,13 +593,13 @@ def _read(path: Path | None, session: _Session):
     if path is None or not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = [stored[f"w{k}"] for k in range(len(session.begin))]
-            history = pd.DataFrame(
-                {name: stored[f"history_{name}"] for name in HISTORY}, columns=list(HISTORY)
-            )
-            epoch = int(stored["epoch"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        stored = store.load_arrays(path)
+        arrays = [stored[f"w{k}"] for k in range(len(session.begin))]
+        history = pd.DataFrame(
+            {name: stored[f"history_{name}"] for name in HISTORY}, columns=list(HISTORY)
+        )
+        epoch = int(stored["epoch"])
+    except (ValueError, KeyError, TypeError):
         return None  # damaged: trained again
     shapes = [array.shape for array in arrays]
     return (arrays, history, epoch) if shapes == [b.shape for b in session.begin] else None
