@@ -1,20 +1,22 @@
 # make book  - the report;  make test - every check;  make help - the rest
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env book chapter multiverse experiment test reference readme bench clean
+.PHONY: help env book chapter multiverse experiment test test-nightly reference readme bench sbom audit clean
 
 PROFILE ?= default
 SET ?=
 RUN ?=
 CHAPTER ?=
 GRID ?=
+TIMEOUT ?=
 PYTHON ?=
 # to the letter: neither make nor the shell expands what they hold
 override PROFILE := $(value PROFILE)
 override SET := $(value SET)
 override RUN := $(value RUN)
+override FACE_DECISIONS_TIMEOUT := $(value TIMEOUT)
 override CHAPTER := $(value CHAPTER)
-export PROFILE SET RUN CHAPTER PYTHON
+export PROFILE SET RUN CHAPTER PYTHON FACE_DECISIONS_TIMEOUT
 export PYTHONNOUSERSITE := 1
 
 PY := .venv/bin/python
@@ -24,11 +26,12 @@ ENGINE := .venv-dag/bin/python
 help:  ## this list
 	@echo "How face-classifying networks decide, measured."
 	@echo
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 22
 	@echo
 	@echo '  PROFILE=ci|default|paper        which settings (params/*.yml)'
 	@echo '  SET="name=value chapter.name=value"   departures; they make a run of their own name'
 	@echo '  RUN=name                        a name of your own for the run'
+	@echo '  TIMEOUT=minutes                 after which a chapter counts as hanging (a day; 0: never)'
 	@echo '  e.g.  make book PROFILE=default SET="size=224"'
 
 env:  ## the two virtual environments (make does this by itself)
@@ -53,6 +56,10 @@ experiment: env  ## the experiment page of a run, named and opened
 test: env  ## every check: linter, tests, notebooks, the book (as .ci/run does)
 	@$(PY) scripts/check.py
 
+test-nightly: export FACE_DECISIONS_FUZZ ?= 400
+test-nightly: env  ## every rule killed, runs damaged, thousands of hostile files (hours)
+	@$(PY) -m pytest -q -rA tests/test_hostile.py tests/nightly/faults.py
+
 reference: env  ## make tests/reference/ anew, the notebooks that nbval replays
 	@$(ENGINE) scripts/report.py --profile ci --run reference
 	@$(PY) scripts/make_reference.py
@@ -63,6 +70,13 @@ readme: env  ## the answer of a finished run, its figure and the speeds into REA
 bench: env  ## benchmarks against other packages; writes benchmarks/results.csv
 	@$(PY) scripts/setup_env.py bench || echo "Zennit will not be timed; the others will."
 	@$(PY) -m benchmarks
+
+sbom: env  ## bill of materials of the pinned packages: sbom.json
+	@$(PY) scripts/make_sbom.py
+
+audit: env  ## known vulnerabilities of the pinned packages; asks a public list
+	@$(PY) scripts/setup_env.py audit
+	@$(PY) scripts/audit.py
 
 clean:  ## remove what runs made (environments and weights stay)
 	@rm -rf data/runs book/executed book/_build .snakemake .pytest_cache .ruff_cache

@@ -37,6 +37,10 @@ NO_PROFILE = "multiverse"
 RUNNER = "FACE_DECISIONS_PROGRESS"
 #: Environment variable: names of the runs whose artefacts a run may take over.
 TAKE_FROM = "FACE_DECISIONS_TAKE_FROM"
+#: Environment variable: minutes that a chapter may take before it counts as hanging.
+TIMEOUT = "FACE_DECISIONS_TIMEOUT"
+#: Where nothing else is said: a day.
+USUAL_TIMEOUT = 1440.0
 #: Longest run name; longer ones are shortened to a digest so that paths stay usable everywhere.
 MAX_RUN_NAME = 60
 
@@ -682,6 +686,25 @@ def load_profile(profile: str, folder: Path | None = None) -> dict[str, dict[str
         if absent:
             raise InputError(f"{path} sets no {', '.join(sorted(absent))} for {chapter}; add it.")
     return content
+
+
+def read_timeout(text: str) -> float:
+    """Minutes that a chapter may take, from TIMEOUT; 0 for as long as it needs.
+
+    Raises
+    ------
+    InputError
+        It is no number, or below 0.
+    """
+    try:
+        minutes = float(text) if text.strip() else USUAL_TIMEOUT
+    except ValueError:
+        minutes = -1.0
+    if not 0 <= minutes < float("inf"):
+        raise InputError(
+            f"TIMEOUT={text} is no number of minutes; write e.g. TIMEOUT=90, or 0 for no limit."
+        )
+    return minutes
 
 
 def parse_set(text: str) -> dict[str, str]:

@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import papermill
+import psutil
 import yaml
+from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
@@ -46,8 +48,13 @@ class Display:
 
     def __init__(self, chapter: str, state: Path, expected: list[float]):
         self.chapter, self.state, self.expected = chapter, state, expected
-        self.cell, self.cells, self.started = 0, 0, time.time()
+        # a clock that nobody sets: the one on the wall may be put back meanwhile
+        self.cell, self.cells, self.started = 0, 0, time.monotonic()
         self.durations: list[float] = []
+        self.limit = params.read_timeout(os.environ.get(params.TIMEOUT, ""))
+        self.deadline = self.started + 60 * self.limit if self.limit else None
+        #: What was under way when the time was up.
+        self.overdue = ""
         self.terminal = sys.stdout.isatty()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
@@ -63,7 +70,7 @@ class Display:
             sys.stdout.write("\r\x1b[2K")
 
     def start_cell(self, index: int, cells: int) -> None:
-        now = time.time()
+        now = time.monotonic()
         if self.durations or self.cell:
             self.durations[-1] = now - self.started
         self.cell, self.cells, self.started = index + 1, cells, now
@@ -72,11 +79,11 @@ class Display:
 
     def end(self) -> None:
         if self.durations:
-            self.durations[-1] = time.time() - self.started
+            self.durations[-1] = time.monotonic() - self.started
 
     def line(self) -> str:
         """Status in words: chapter, cell, loop, time left."""
-        spent = time.time() - self.started
+        spent = time.monotonic() - self.started
         if not self.cells:
             return f"{self.chapter}: starting | {_clock(spent)}"
         width, share = 20, self.cell / self.cells
@@ -91,7 +98,7 @@ class Display:
             if loop["total"]:
                 text += f"/{loop['total']}"
                 if loop["done"]:
-                    rate = (time.time() - loop["start"]) / loop["done"]
+                    rate = max(time.time() - loop["start"], 0) / loop["done"]
                     later = sum(self.expected[self.cell :]) if self.expected else 0
                     left = rate * (loop["total"] - loop["done"]) + later
         text += f" | {_clock(spent)} in this cell"
@@ -99,18 +106,43 @@ class Display:
 
     def _loop(self) -> None:
         lock = os.environ.get(LOCK)
-        said = time.time()
+        said = time.monotonic()
         while not self._stop.wait(0.5):
             if lock and not _held(lock):
                 # Killed from above: the kernel notices that its parent is gone and stops as well.
                 os._exit(1)
+            if self.deadline and time.monotonic() > self.deadline and not self.overdue:
+                self.overdue = self.line()
+                _kill_kernels()
             if self.terminal:
                 columns = shutil.get_terminal_size().columns
                 sys.stdout.write("\r\x1b[2K" + self.line()[: columns - 1])
                 sys.stdout.flush()
-            elif time.time() - said > 20:
-                said = time.time()
+            elif time.monotonic() - said > 20:
+                said = time.monotonic()
                 print(self.line(), flush=True)
+
+
+def _kill_kernels() -> None:
+    """End the kernel and what it has started: one that hangs may not listen to anything milder."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+
+
+#: How Python, NumPy, C++ and TensorFlow say that there is not enough memory.
+_MEMORY = ("MemoryError", "ResourceExhausted", "bad_alloc", "Unable to allocate", "OOM when")
+
+
+def _take_less(chapter: str, settings: params.Chapter) -> str:
+    """What to do when memory does not suffice: a smaller batch, or smaller images."""
+    given = settings.model_dump()
+    batch = next((n for n in given if n == "batch" or n.endswith("_batch")), None)
+    if batch is not None and given[batch] > 1:
+        less = f"a smaller batch, {chapter.partition('_')[2]}.{batch}={given[batch] // 2}"
+    else:
+        less = f"smaller images, size={max(32, given.get('size', 112) // 2)}"
+    return f"close other programs, or take {less} in SET"
 
 
 def _held(path: str) -> bool:
@@ -199,6 +231,8 @@ def execute(
     if other:
         print(f"{chapter}: the same as in the run {other!r}, taken from there", flush=True)
         return output
+    # until it has ended there is no word of how its artefacts were made
+    params.record_path(chapter, settings.run).unlink(missing_ok=True)
     expected = _expected(chapter, settings.run)
     took = f", took {_clock(sum(expected))} last time" if expected else ""
     print(f"{chapter}: running in {os.path.relpath(folder, store.ROOT)}{took}", flush=True)
@@ -222,7 +256,7 @@ def execute(
                 return super().execute_managed_notebook(nb_man, kernel_name, **options)
 
         papermill_engines.register("display", Engine)
-        start = time.time()
+        start = time.monotonic()
         try:
             with display:
                 papermill.execute_notebook(
@@ -234,11 +268,31 @@ def execute(
                     progress_bar=False,
                     cwd=str(store.ROOT),
                 )
+        except RuntimeError as error:
+            if not isinstance(error, DeadKernelError) and "Kernel died" not in str(error):
+                raise
+            where = os.path.relpath(log, store.ROOT)
+            if display.overdue:
+                raise InputError(
+                    f"{chapter} took longer than the {display.limit:g} minutes it may take and was "
+                    f"stopped ({display.overdue}): if it hangs, look at that cell in {where}; if "
+                    "it only needs longer, run again with TIMEOUT=<minutes>, 0 for no limit (what "
+                    "was finished before is kept)."
+                ) from None
+            raise InputError(
+                f"{chapter} was ended by the system in cell {display.cell}, most often because "
+                f"memory did not suffice: {_take_less(chapter, settings)} (what was finished "
+                "before is kept)."
+            ) from None
         except PapermillExecutionError as error:
             said = str(error.evalue).strip().splitlines()
+            short = any(word in f"{error.ename} {error.evalue}" for word in _MEMORY)
+            less = f"Memory does not suffice: {_take_less(chapter, settings)}. "
+            advice = less if short else ""
             raise InputError(
                 f"{chapter} stopped in cell {error.cell_index + 1}: {error.ename}: "
-                f"{said[0] if said else ''} The partly executed notebook, with the traceback, is "
+                f"{said[0] if said else ''} {advice}The partly executed notebook, with the "
+                "traceback, is "
                 f"{os.path.relpath(log, store.ROOT)}; what was finished before is kept."
             ) from None
         except OSError as error:
@@ -256,7 +310,7 @@ def execute(
     with store.atomic_path(params.record_path(chapter, settings.run)) as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
     _remember(chapter, settings.run, display.durations)
-    print(f"{chapter}: done in {_clock(time.time() - start)}", flush=True)
+    print(f"{chapter}: done in {_clock(time.monotonic() - start)}", flush=True)
     return output
 
 

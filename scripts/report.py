@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -99,7 +100,8 @@ def _environment() -> dict[str, str]:
 
 def build(profile: str, set_: str, run: str, chapter: str) -> int:
     """Run the workflow up to the book, or up to one chapter; returns the exit status."""
-    name, _ = params.resolve(profile, set_, run)
+    name, settings = params.resolve(profile, set_, run)
+    params.read_timeout(os.environ.get(params.TIMEOUT, ""))
     if chapter and chapter not in params.CHAPTERS:
         params.validate(chapter, {})  # raises the sentence with the nearest name
     for stem in params.CHAPTERS:
@@ -121,9 +123,9 @@ def build(profile: str, set_: str, run: str, chapter: str) -> int:
         *("--max-checksum-file-size", "100000000"),
         *("--quiet", "rules", "host", "reason", "progress"),
     ]
-    spoilt = _spoilt(name)
+    spoilt = _spoilt(name, settings)
     if spoilt:
-        print(f"made again, deleted or changed since: {', '.join(spoilt)}", flush=True)
+        print(f"made again, not what this run has made: {', '.join(spoilt)}", flush=True)
         command += ["--forcerun", *spoilt]
     command += ["--", target]
     print(f"Run {name!r}: settings checked, {len(params.CHAPTERS)} chapters", flush=True)
@@ -169,20 +171,25 @@ def build(profile: str, set_: str, run: str, chapter: str) -> int:
     return 0
 
 
-def _spoilt(run: str) -> list[str]:
-    """Files of a run that are not what its notebooks made: deleted or changed since.
+def _spoilt(run: str, settings: Mapping[str, params.Chapter]) -> list[str]:
+    """Files of a run that are not what its notebooks made: deleted, changed or put there since.
 
     The engine looks at times and at what is asked of it, not at content.
     """
     wrong = []
     for stem in params.CHAPTERS:
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        executed = f"data/runs/{run}/notebooks/{stem}.ipynb"
+        try:
             record = json.loads(params.record_path(stem, run).read_text(encoding="utf-8"))
-            wrong += [name for name, digest in record["outputs"].items() if _differs(name, digest)]
-            pages = record.get("pages", {})
-            if any(_differs(name, digest) for name, digest in pages.items()):
-                # the engine does not know the files of a page, but the chapter that makes them
-                wrong.append(f"data/runs/{run}/notebooks/{stem}.ipynb")
+            outputs, pages = dict(record["outputs"]), dict(record.get("pages", {}))
+            own = record["settings"] == settings[stem].model_dump(mode="json")
+        except (OSError, ValueError, KeyError, TypeError):
+            outputs, pages, own = {}, {}, False
+        wrong += [name for name, digest in outputs.items() if _differs(name, digest)]
+        pages_differ = any(_differs(name, digest) for name, digest in pages.items())
+        if (pages_differ or not own) and (ROOT / executed).is_file():
+            # the engine does not know the files of a page, nor whose artefacts lie there
+            wrong.append(executed)
     book = ROOT / "book" / "_build" / run
     with contextlib.suppress(OSError, ValueError):
         sizes = json.loads((book / "files.json").read_text(encoding="utf-8"))
@@ -191,12 +198,15 @@ def _spoilt(run: str) -> list[str]:
             if not path.is_file() or path.stat().st_size != size:
                 wrong.append(f"book/_build/{run}/html/index.html")
                 break
-    return wrong
+    return list(dict.fromkeys(wrong))
 
 
 def _differs(name: str, digest: str) -> bool:
-    path = ROOT / name
-    return not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest
+    try:
+        with (ROOT / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() != digest
+    except OSError:
+        return True
 
 
 def show_experiment(profile: str, set_: str, run: str) -> int:

@@ -1,0 +1,93 @@
+"""What goes wrong on a real machine: a notebook that hangs, a kernel that the system ends, memory
+that does not suffice, artefacts that somebody spoilt, a clock that was put back.
+
+Faults of whole runs that cost more than a few seconds are in tests/nightly (``make test-nightly``).
+"""
+
+import sys
+import time
+
+import nbformat
+import pytest
+
+from lib import params, runner, store
+
+CHAPTER = "02_finetuning"
+
+
+@pytest.fixture
+def run_notebook(tmp_path, monkeypatch, capsys):
+    """Run some code as a chapter's notebook under the runner: exit status and what it said."""
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    monkeypatch.setattr(params, "ROOT", tmp_path)
+    monkeypatch.setattr(runner, "TIMINGS", tmp_path / "timings.json")
+    monkeypatch.delenv(runner.LOCK, raising=False)
+    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
+
+    def run(*cells: str) -> tuple[int, str]:
+        tags = {"tags": ["parameters"]}
+        first = nbformat.v4.new_code_cell("run = 'default'", metadata=tags)
+        rest = [nbformat.v4.new_code_cell(cell) for cell in cells]
+        notebook = nbformat.v4.new_notebook(cells=[first, *rest])
+        kernel = {"name": "python3", "display_name": "Python", "language": "python"}
+        notebook.metadata["kernelspec"] = kernel
+        (tmp_path / "notebooks").mkdir(exist_ok=True)
+        nbformat.write(notebook, tmp_path / "notebooks" / f"{CHAPTER}.ipynb")
+        status = runner.main([CHAPTER, "--parameters", "{run: mine, batch: 32}"])
+        return status, capsys.readouterr().out
+
+    return run
+
+
+def test_a_notebook_that_hangs_is_stopped_and_its_cell_named(run_notebook, tmp_path, monkeypatch):
+    monkeypatch.setenv(params.TIMEOUT, "30")
+    begin = runner.Display.start_cell
+
+    def start_cell(display, index, cells):
+        """The half hour is over as soon as the last cell has begun."""
+        begin(display, index, cells)
+        display.deadline = time.monotonic() - 1 if index + 1 == cells else display.deadline
+
+    monkeypatch.setattr(runner.Display, "start_cell", start_cell)
+    deaf = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    status, said = run_notebook("1 + 1", deaf + "while True: time.sleep(1)")
+    assert status == 1 and "Traceback" not in said
+    assert f"{CHAPTER} took longer than the 30 minutes it may take and was stopped" in said
+    assert "cell 4 of 4" in said and "TIMEOUT=<minutes>" in said
+    # what it had done by then can be read, and nothing is published
+    assert (tmp_path / "data" / "runs" / "mine" / "logs" / f"{CHAPTER}.ipynb").is_file()
+    assert not (tmp_path / "data" / "runs" / "mine" / "notebooks" / f"{CHAPTER}.ipynb").exists()
+    assert not params.record_path(CHAPTER, "mine").exists()
+
+
+def test_a_kernel_that_the_system_ends_gets_a_sentence_about_memory(run_notebook):
+    status, said = run_notebook("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert status == 1 and "Traceback" not in said
+    assert f"{CHAPTER} was ended by the system in cell 3" in said
+    assert (
+        "memory did not suffice" in said and "a smaller batch, finetuning.batch=16 in SET" in said
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to a limit of address space")
+def test_a_limit_of_memory_gets_a_sentence_and_a_smaller_batch(run_notebook):
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
+    status, said = run_notebook("import numpy as np", limit + "np.ones(2**28)")
+    assert status == 1 and "Traceback" not in said
+    assert "Unable to allocate 2.00 GiB" in said
+    assert "Memory does not suffice" in said and "finetuning.batch=16 in SET" in said
+
+
+def test_a_chapter_without_a_batch_is_told_to_take_smaller_images():
+    said = runner._take_less("01_faces", params.Faces(size=112))
+    assert said.endswith("smaller images, size=56 in SET")
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1e400"])
+def test_a_limit_of_time_that_is_no_number_is_refused(text):
+    with pytest.raises(params.InputError, match=r"is no number of minutes; write e\.g\."):
+        params.read_timeout(text)
+
+
+def test_a_limit_of_time_is_a_day_unless_given():
+    assert [params.read_timeout(t) for t in ("", " ", "90", "0", "1.5")] == [1440, 1440, 90, 0, 1.5]
