@@ -22,9 +22,11 @@ ENVIRONMENTS = {
     "science": (".venv", "requirements.lock"),
     "engine": (".venv-dag", "requirements-dag.lock"),
     "bench": (".venv-bench", "requirements-bench.lock"),
+    "audit": (".venv-audit", "requirements-audit.lock"),
 }
-#: Made only when asked for: packages that the report is compared with and does not use.
-OPTIONAL = ("bench",)
+#: Made only when asked for: packages that the report is compared with or looked through by, and
+#: does not use.
+OPTIONAL = ("bench", "audit")
 PAGE = "experiment"  # has a package-lock.json; its node_modules are made by lib/experiment.py
 LOG = os.path.join(ROOT, ".cache", "setup.log")
 DOES_NOT_BUILD = (
