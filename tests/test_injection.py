@@ -31,6 +31,7 @@ HOSTILE = [
     "[x](javascript:window.ran=1)",
     "&lt;img src=x onerror=window.ran=1&gt;",
     "${window.ran=1}",
+    r"\(\href{javascript:window.ran=1}{x}\)",
 ]
 #: What a page would hold if one of them had been taken for markup.
 MARKUP = "img[src=x], svg[onload], [onfocus], [onmouseover], [onerror], a[href^='javascript:']"
@@ -76,11 +77,12 @@ def test_a_page_of_the_book_shows_names_as_they_are(browser, tmp_path):
         shown("\n".join(HOSTILE)),
         *(glued(f"name{k}", name) for k, name in enumerate(HOSTILE)),
     ]
-    text = "# A page\n\n" + "\n\n".join(f"Glued: {{glue:}}`name{k}`" for k in range(len(HOSTILE)))
+    glue = "\n\n".join(f"Glued: {{glue:text}}`name{k}`" for k in range(len(HOSTILE)))
+    prose = nbformat.v4.new_markdown_cell(f"# A page\n\n{glue}")
     code = nbformat.v4.new_code_cell("1", outputs=[nbformat.from_dict(o) for o in outputs])
     code.execution_count = 1
-    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text), code])
-    given = dict(zip("abcdefghi", HOSTILE, strict=True))
+    page = nbformat.v4.new_notebook(cells=[prose, code])
+    given = dict(zip("abcdefghij", HOSTILE, strict=True))
     page.metadata["papermill"] = {"parameters": given, "duration": 1.0}
     page.metadata["kernelspec"] = {"name": "python3", "display_name": "Python"}
     page.cells.append(publish.footer(page, "01_faces", "ci"))
@@ -97,6 +99,8 @@ def test_a_page_of_the_book_shows_names_as_they_are(browser, tmp_path):
     built = tmp_path / "_build" / "html" / "page.html"
     assert built.is_file(), done.stdout + done.stderr
     browser.open(built.as_uri())
+    # formulas are set after the page has loaded
+    browser.run("new Promise(done => setTimeout(done, 500)).then(() => MathJax.startup.promise)")
     assert browser.run("window.ran === undefined")
     assert browser.run("document.querySelectorAll('main').length") == 1
     inside = f"document.querySelector('main').querySelectorAll({json.dumps(MARKUP)}).length"

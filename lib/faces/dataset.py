@@ -498,6 +498,7 @@ def _is_utf8(text):
 def _show(name):
     """A name for a message: printable whatever its bytes, and cut when it fills a screen."""
     text = str(name).encode("utf-8", "backslashreplace").decode()
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return text if len(text) <= 200 else f"{text[:80]}... ({len(text)} characters)"
 
 
@@ -634,7 +635,7 @@ def _load_landmarks(path, names):
     where_to = table["path"].map(nfc).map(position).to_numpy(int)
     if {"point", "x", "y", "visible"} <= set(table):
         values = _floats(table[["point", "x", "y", "visible"]], lines, where)
-        number = values[:, 0].astype(int)
+        number = np.nan_to_num(values[:, 0], nan=-1, posinf=-1).astype(int)
         wrong = (number < 0) | (number >= MOST_POINTS) | (number != values[:, 0])
         if wrong.any():
             raise InputError(
