@@ -60,9 +60,17 @@ def carry_out(repository: Path, run: str, *extra: str, **options) -> str:
     return done.stdout
 
 
+def carry_out_all(repository: Path, run: str) -> str:
+    """The whole report, or up to the rules that were chosen; what was said."""
+    if "book" in RULES:
+        return carry_out(repository, run)
+    return "".join(carry_out(repository, run, "--chapter", rule) for rule in RULES)
+
+
 def records(repository: Path, run: str) -> dict[str, dict]:
     folder = repository / "data" / "runs" / run / "logs"
-    return {c: json.loads((folder / f"{c}.json").read_text()) for c in params.CHAPTERS}
+    notes = {chapter: folder / f"{chapter}.json" for chapter in params.CHAPTERS}
+    return {c: json.loads(note.read_text()) for c, note in notes.items() if note.is_file()}
 
 
 def digests(repository: Path, run: str) -> dict[str, str]:
@@ -78,7 +86,7 @@ def digests(repository: Path, run: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def undisturbed(repository) -> dict[str, str]:
     """What a run that nothing disturbed has made; it stays, for the cases to damage."""
-    carry_out(repository, "night")
+    carry_out_all(repository, "night")
     return digests(repository, "night")
 
 
@@ -130,16 +138,20 @@ def test_a_rule_killed_at_a_random_moment_is_completed(repository, undisturbed, 
     os.killpg(process.pid, signal.SIGKILL) if not ended else None
     process.wait()
     print(f"{rule}, seed {seed}: killed {moment:.1f} s after its start (it lasts {lasts:.1f} s)")
-    carry_out(repository, "night")
+    carry_out_all(repository, "night")
     assert digests(repository, "night") == undisturbed
     assert not list((repository / "data" / "runs" / "night").glob("*.partial"))
-    assert "done in" not in carry_out(repository, "night"), "and then there is nothing to do"
+    assert "done in" not in carry_out_all(repository, "night"), "and then there is nothing to do"
 
 
-@pytest.mark.parametrize("name", ["accuracies.csv", "readouts.nc", "scores.nc", "relevance.nc"])
+@pytest.mark.parametrize(
+    "name", ["faces.csv", "accuracies.csv", "readouts.nc", "relevance.nc", "scores.nc"]
+)
 @pytest.mark.parametrize("fault", ["cut", "flipped", "of another version", "of other settings"])
 def test_a_spoilt_artefact_is_named_and_made_again(repository, undisturbed, name, fault):
     path = repository / "data" / "runs" / "night" / name
+    if not path.is_file():
+        pytest.skip("the rules that were chosen do not make it")
     content = bytearray(path.read_bytes())
     generator = np.random.default_rng([len(name), len(fault)])
     if fault == "cut":
@@ -155,7 +167,7 @@ def test_a_spoilt_artefact_is_named_and_made_again(repository, undisturbed, name
         at = content.index(word)
         content[at : at + len(other)] = other
     path.write_bytes(content)
-    said = carry_out(repository, "night")
+    said = carry_out_all(repository, "night")
     named = next(line for line in said.splitlines() if line.startswith("made again"))
     assert path.name in named
     assert digests(repository, "night") == undisturbed
@@ -168,9 +180,9 @@ def test_a_clock_that_was_put_back_changes_nothing(repository, undisturbed):
         if path.is_file() and not path.is_symlink() and "node_modules" not in path.parts:
             os.utime(path, (tomorrow, tomorrow))
     shutil.rmtree(repository / "data" / "runs" / "night")
-    carry_out(repository, "night")
+    carry_out_all(repository, "night")
     assert digests(repository, "night") == undisturbed
-    assert "done in" not in carry_out(repository, "night")
+    assert "done in" not in carry_out_all(repository, "night")
 
 
 def test_data_that_may_only_be_read_suffice(repository, undisturbed):
@@ -187,7 +199,7 @@ def test_data_that_may_only_be_read_suffice(repository, undisturbed):
         with pytest.raises(OSError):
             (repository / "data" / "faces" / "x").write_text("")
         shutil.rmtree(repository / "data" / "runs" / "night")
-        carry_out(repository, "night")
+        carry_out_all(repository, "night")
     finally:
         for folder in mounted:
             subprocess.run(["umount", folder], check=True)
@@ -196,10 +208,10 @@ def test_data_that_may_only_be_read_suffice(repository, undisturbed):
 
 def test_two_runs_agree_to_the_bit(repository, undisturbed):
     """Tables byte by byte; arrays bit by bit (their files name the run)."""
-    carry_out(repository, "night2")
+    carry_out_all(repository, "night2")
     first, second = (repository / "data" / "runs" / run for run in ("night", "night2"))
     tables = sorted(p.name for p in first.glob("*.csv"))
-    assert len(tables) > 50
+    assert tables
     for name in tables:
         table = (second / name).read_bytes().replace(b"night2", b"night")  # which names its run
         assert table == (first / name).read_bytes(), name
