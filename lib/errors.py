@@ -5,7 +5,7 @@ import re
 #: Characters that a terminal or an editor obeys instead of showing, and halves of characters that
 #: it cannot print at all. Names of files and people may hold any of them.
 _UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
@@ -14,11 +14,13 @@ class InputError(ValueError):
 
     The message is one sentence a person can act on: what is wrong, where, what to do. Notebooks and
     the command line print that sentence and no stack trace; everything else that is raised is a
-    defect of this project and keeps its trace.
+    defect of this project and keeps its trace. ``lines`` are shown below it, for what another
+    program has said.
     """
 
-    def __init__(self, sentence: str = ""):
-        super().__init__(_UNPRINTABLE.sub(_shown, str(sentence)))
+    def __init__(self, sentence: str = "", *lines: str):
+        told = [_UNPRINTABLE.sub(_shown, str(line)) for line in (sentence, *lines)]
+        super().__init__("\n  ".join(told))
 
     def _render_traceback_(self):
         """Lines IPython shows in place of a traceback."""

@@ -151,9 +151,9 @@ def build(run: str) -> Path:
         # Sphinx does not warn again about a page it has already read: forget what it read.
         shutil.rmtree(folder / "work", ignore_errors=True)
         said = [ln for ln in text.splitlines() if re.search(r"WARNING|ERROR|Error:", ln)]
-        listed = "\n  ".join(dict.fromkeys(said[:12])) or text[-1500:]
+        listed = list(dict.fromkeys(said[:12])) or text[-1500:].splitlines()
         raise InputError(
-            f"Jupyter Book refused the pages (log: {os.path.relpath(log, store.ROOT)}):\n  {listed}"
+            f"Jupyter Book refused the pages (log: {os.path.relpath(log, store.ROOT)}):", *listed
         )
     made, published = folder / "work" / "_build" / "html", folder / "html"
     fresh, old = folder / ".html.new", folder / ".html.old"

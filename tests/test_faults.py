@@ -91,3 +91,12 @@ def test_a_limit_of_time_that_is_no_number_is_refused(text):
 
 def test_a_limit_of_time_is_a_day_unless_given():
     assert [params.read_timeout(t) for t in ("", " ", "90", "0", "1.5")] == [1440, 1440, 90, 0, 1.5]
+
+
+def test_a_sentence_is_one_line_that_a_terminal_can_print():
+    sentence = "the file 'a\nb\x1b[2J\u202e\udcff é 𝔘' is gone"
+    said = str(params.InputError(sentence, "first", "second\r"))
+    lines = said.split("\n")
+    assert lines[0] == "the file 'a\\nb\\x1b[2J\\u202e\\udcff é 𝔘' is gone"
+    assert lines[1:] == ["  first", "  second\\r"]
+    said.encode()

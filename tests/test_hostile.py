@@ -31,7 +31,7 @@ def attempt(kind, path) -> bool:
         assert sentence and sentence.rstrip().endswith((".", ":", "]", "?")), sentence
         assert len(sentence) < 20_000
         sentence.encode()  # a terminal can print it
-        assert not set(sentence) & {*map(chr, range(9)), "\x1b", "\r", "\x7f", "\u202e"}
+        assert not set(sentence) & {*map(chr, range(9)), *"\n\r\x1b\x7f\u202e"}
         said["refused"] += 1
         return False
     return True

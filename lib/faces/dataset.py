@@ -307,7 +307,7 @@ def _scan_folder(root):
                 continue
             _check_utf8(name, root)
             _check_inside(root, path, f"'{name}' in {root}")
-            identity = _check_name(nfc(entry.name), f"'{name}' in {root}")
+            identity = _check_name(nfc(entry.name), f"'{_show(name)}' in {root}")
             records.append((name, identity, None, _viewpoint_of_name(name)))
     if loose:
         raise InputError(
