@@ -78,7 +78,7 @@ def test_a_page_of_the_book_shows_names_as_they_are(browser, tmp_path):
         *(glued(f"name{k}", name) for k, name in enumerate(HOSTILE)),
     ]
     glue = "\n\n".join(f"Glued: {{glue:text}}`name{k}`" for k in range(len(HOSTILE)))
-    prose = nbformat.v4.new_markdown_cell(f"# A page\n\n{glue}")
+    prose = nbformat.v4.new_markdown_cell(f"# A page\n\nA formula, $x^2$.\n\n{glue}")
     code = nbformat.v4.new_code_cell("1", outputs=[nbformat.from_dict(o) for o in outputs])
     code.execution_count = 1
     page = nbformat.v4.new_notebook(cells=[prose, code])
