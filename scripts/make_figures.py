@@ -35,7 +35,7 @@ def main() -> int:
     with atomic_path(folder / "turnaround.png") as temporary:
         # 128 colours are plenty for grey faces and seventeen parts, and a third of the size
         Image.fromarray(sheet).quantize(128).save(temporary, format="PNG", optimize=True)
-    write_sums(folder, ["turnaround.png"])
+    write_sums(folder, [p.name for p in folder.iterdir() if p.suffix in {".svg", ".png", ".json"}])
     return 0
 
 

@@ -32,6 +32,9 @@ RESULTS = ROOT / "benchmarks" / "results.csv"
 MARKS = ("answer", "chapters", "speeds")
 #: Row of the benchmarks -> what was timed.
 TIMED = {
+    "faces_images_per_s_112": "faces to order",
+    "faces_one_view": "faces to order",
+    "faces_vs_target": "faces to order",
     "lrp_float32_vs_innvestigate": "relevance maps",
     "lrp_float32_vs_zennit": "relevance maps",
     "lrp_float32_vs_convolutions": "relevance maps",
