@@ -12,7 +12,8 @@ from lib.errors import InputError
 from lib.faces.dataset import load_faces
 from lib.faces.generate import generate_faces, plan_people, write_faces
 from lib.faces.identity import sample_identity
-from lib.faces.scenes import DICTIONARY_SEEDS, GENERATOR_FIRST, STUDY_SEEDS
+from lib.faces.landmarks import find_landmarks
+from lib.faces.scenes import DICTIONARY_SEEDS, GENERATOR_FIRST, STUDY_SEEDS, Scene, View
 
 SMALL = dict(size=24, supersample=1, processes=1, hair=None)
 
@@ -123,6 +124,18 @@ def test_written_faces_are_read_back(tmp_path):
     assert back.table["gender"].tolist() == table["gender"].tolist()
     assert back.table["viewpoint"].tolist() == table["viewpoint"].tolist()
     assert back.landmarks().shape == (4, 68, 3)
+
+
+def test_the_shipped_examples_are_what_is_rendered(root):
+    faces = load_faces(root / "data" / "faces" / "examples" / "manifest" / "manifest.csv")
+    row = faces.table.index[faces.table["path"] == "anna/anna_yaw+045.png"].to_numpy()
+    head = Scene(plan_people(0, 1)[0], male=False).build()
+    render = View(yaw=45).render(head, size=56, supersample=4)
+    # Another processor may round differently.
+    assert np.abs(render.image.astype(int) - faces.images(row)[0]).mean() < 0.1
+    found, kept = find_landmarks(head, render), faces.landmarks(row)[0]
+    np.testing.assert_allclose(found[:, :2], kept[:, :2], atol=0.06)
+    assert (found[:, 2] != kept[:, 2]).sum() <= 1
 
 
 def test_memory_does_not_grow_with_the_number_of_images():
