@@ -254,6 +254,24 @@ def test_one_pretraining_says_what_it_cannot_compare(parts):
     plt.close(fig)
 
 
+def test_tables_that_chapters_could_not_compute_are_called_so():
+    tables = make_tables(pair=(GENERAL,))
+    absent = tables["identities"].reindex(columns=numbers.READ["identities"].split())
+    absent.loc[0] = ["identity", GENERAL, "x - same_instance", 0.1, 0, 1, GENERAL, "no second one"]
+    tables["identities"] = absent
+    assert summary.find_pair(tables) == (GENERAL,)
+    for name in set(tables) - {"accuracies", "faces", "claims"}:
+        tables[name] = pd.DataFrame(columns=numbers.READ[name].split())
+    answer, lines = summary.state_answer(tables), summary.state_chapters(tables)
+    assert len(answer) == 5 and all(text.endswith(".") for text in answer)
+    assert answer[3] == "The trunks of this run were not dissected."
+    assert lines["04_masking"] == "no pixels were removed" and len(lines) == 13
+    assert "faces of 4 people" in summary.state_caption(tables)
+    table = summary.compute_summary(tables)
+    assert table.empty
+    plt.close(panels.plot_summary(table, (GENERAL,)))
+
+
 def test_results_that_no_data_can_test():
     tables = make_tables()
     tables["claims"] = tables["claims"].assign(verdict="not testable")
@@ -376,6 +394,16 @@ def test_a_missing_table_names_its_chapter(run):
     (run / "groups.csv").unlink()
     with pytest.raises(InputError, match=r"groups.csv is missing: run 03_relevance first"):
         summary.write_summary("r")
+
+
+def test_a_table_that_says_why_it_is_empty_counts_as_empty(run):
+    store.save_table(pd.DataFrame({"why": ["no pair"]}), run / "choices.csv", {"chapter": "x"})
+    (run / "survival.csv").write_text("\n")
+    tables = summary.load_tables(run)
+    assert tables["choices"].empty and list(tables["choices"].columns) == [
+        *("pretraining", "identity", "rank2")
+    ]
+    assert tables["survival"].empty and set(numbers.READ) == set(summary.TABLES)
 
 
 def test_the_graph_hands_the_summary_every_table_that_it_reads(root):

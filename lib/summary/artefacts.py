@@ -73,7 +73,8 @@ def load_findings(run: str) -> dict[str, dict[str, str]]:
     figure = out / "summary.svg"
     if not figure.is_file() or store.sha256(figure) != store.provenance_of(path)["figure"]:
         raise InputError(
-            f"{figure} is not the figure that findings.csv was made with: make the book again."
+            f"{figure} is not the figure that findings.csv was made with: delete both, then make "
+            "the book again."
         )
     return {
         kind: dict(zip(some["name"], some["text"], strict=True))

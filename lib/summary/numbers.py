@@ -30,6 +30,26 @@ TABLES = {
     "own_faces": "11_own_faces",
     "own_network": "12_own_network",
 }
+#: Table -> columns that are read. A chapter that could not compute a table writes one without them.
+READ = {
+    "probes": "trunk accuracy chance",
+    "faces": "identity",
+    "shortcuts": "limit passed",
+    "accuracies": "pretraining task initialisation part accuracy",
+    "groups": "relation first second r low high",
+    "parts": "pretraining task part area absolute",
+    "masks": "destination_task mask fill level accuracy",
+    "identities": "task pretraining contrast estimate low high general face",
+    "choices": "pretraining identity rank2",
+    "humans": "quantity here simulated",
+    "chance": "network layer units fixed chance",
+    "detectors": "network layer by group detectors_above",
+    "salience_contrasts": "measure factor within first second difference low high",
+    "claims": "kind verdict",
+    "survival": "general face null_claim survives",
+    "own_faces": "identity",
+    "own_network": "task part accuracy",
+}
 #: Columns of :func:`compute_summary`.
 COLUMNS = ("panel", "row", "pretraining", "task", "value", "low", "high")
 #: What may differ between the network whose map it is and the network that is asked.
@@ -39,17 +59,21 @@ SMALLEST = 0.002
 
 
 def load_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """Tables of a finished run, by name.
+    """Tables of a finished run, by name; one that its chapter could not compute is empty.
 
     Raises
     ------
     InputError
         One is missing or unreadable; the sentence names the chapter that makes it.
     """
-    return {
-        name: store.load_table(Path(folder) / f"{name}.csv", made_by=chapter)
-        for name, chapter in TABLES.items()
-    }
+    tables = {}
+    for name, chapter in TABLES.items():
+        path, columns = Path(folder) / f"{name}.csv", READ[name].split()
+        bare = path.is_file() and not path.read_bytes().strip()
+        table = pd.DataFrame() if bare else store.load_table(path, made_by=chapter)
+        known = set(columns) <= set(table.columns)
+        tables[name] = table if known else pd.DataFrame(columns=columns)
+    return tables
 
 
 def find_pair(tables: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
@@ -60,12 +84,11 @@ def find_pair(tables: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
     tuple of str
         The general one first; one name alone where the run has nothing to compare.
     """
-    found = tables["identities"]
-    if len(found) and {"general", "face"} <= set(found.columns):
-        first = found[["general", "face"]].dropna()
-        if len(first):
-            return tuple(first.iloc[0])
-    return tuple(dict.fromkeys(tables["accuracies"]["pretraining"]))[:2]
+    trained = list(dict.fromkeys(tables["accuracies"]["pretraining"]))
+    pairs = tables["identities"][["general", "face"]].dropna().drop_duplicates()
+    # with one pretraining the second of the pair is a word that says so
+    known = [pair for pair in pairs.itertuples(index=False, name=None) if {*pair} <= {*trained}]
+    return known[0] if known else tuple(trained[:2])
 
 
 def compute_summary(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -139,7 +162,7 @@ def select_contrasts(tables: Mapping[str, pd.DataFrame], pair: tuple[str, ...]) 
     """
     names = ["relation", "pretraining", "task", "estimate", "low", "high"]
     found = tables["identities"]
-    if len(pair) < 2 or not {"general", "face", "contrast"} <= set(found.columns):
+    if len(pair) < 2 or found.empty:
         return pd.DataFrame(columns=names)
     found = found[(found["general"] == pair[0]) & (found["face"] == pair[1])]
     ends = " - same_instance"

@@ -269,6 +269,8 @@ def _line_relevance(tables: Tables) -> str:
 
 def _line_masking(tables: Tables, percent: float = 10.0) -> str:
     masks = tables["masks"]
+    if masks.empty:
+        return "no pixels were removed"
     masks = masks[masks["fill"] == masks["fill"].iloc[0]]
     task = "identity" if (masks["destination_task"] == "identity").any() else "gender"
     masks = masks[masks["destination_task"] == task]
@@ -297,6 +299,8 @@ def _line_generalization(tables: Tables, pair: tuple[str, ...]) -> str:
 def _line_humans(tables: Tables, pair: tuple[str, ...]) -> str:
     if len(pair) < 2:
         return "one pretraining, so no two choices to compare"
+    if tables["choices"].empty:
+        return "no choices to compare"
     wide = tables["choices"].pivot_table(
         index="identity", columns="pretraining", values="rank2", aggfunc="first"
     )
@@ -363,12 +367,16 @@ def _line_own_faces(tables: Tables) -> str:
 def _line_own_network(tables: Tables) -> str:
     seen = tables["own_network"]
     seen = seen[seen["part"] == "validation"]
+    if seen.empty:
+        return "no readouts were trained on it"
     said = [f"{row.accuracy:.2f} ({row.task})" for row in seen.itertuples()]
     return f"validation accuracy of readouts on it: {join_words(said)}"
 
 
 def _line_pretraining(tables: Tables) -> str:
     probes = tables["probes"]
+    if probes.empty:
+        return "no probe was made"
     mean = probes.groupby("trunk", sort=False)[["accuracy", "chance"]].mean()
     said = join_words([f"{row.accuracy:.2f} on {name}" for name, row in mean.iterrows()])
     return f"a linear probe names turned strangers at {said} (chance {mean['chance'].mean():.2f})"
