@@ -1,7 +1,7 @@
 # make book  - the report;  make test - every check;  make help - the rest
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env book chapter multiverse experiment test test-nightly reference readme bench sbom audit clean
+.PHONY: help env book chapter multiverse experiment test test-nightly reference pdf readme bench sbom audit clean
 
 PROFILE ?= default
 SET ?=
@@ -10,13 +10,14 @@ CHAPTER ?=
 GRID ?=
 TIMEOUT ?=
 PYTHON ?=
+CHROME ?=
 # to the letter: neither make nor the shell expands what they hold
 override PROFILE := $(value PROFILE)
 override SET := $(value SET)
 override RUN := $(value RUN)
 override FACE_DECISIONS_TIMEOUT := $(value TIMEOUT)
 override CHAPTER := $(value CHAPTER)
-export PROFILE SET RUN CHAPTER PYTHON FACE_DECISIONS_TIMEOUT
+export PROFILE SET RUN CHAPTER PYTHON CHROME FACE_DECISIONS_TIMEOUT
 export PYTHONNOUSERSITE := 1
 
 PY := .venv/bin/python
@@ -63,6 +64,9 @@ test-nightly: env  ## every rule killed, runs damaged, thousands of hostile file
 reference: env  ## make tests/reference/ anew, the notebooks that nbval replays
 	@$(ENGINE) scripts/report.py --profile ci --run reference
 	@$(PY) scripts/make_reference.py
+
+pdf: env  ## a finished book as one PDF (needs Chromium or Chrome; CHROME=/path)
+	@$(PY) scripts/print_book.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN" --browser "$$CHROME"
 
 readme: env  ## the answer of a finished run, its figure and the speeds into README.md
 	@$(PY) scripts/write_readme.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN"
