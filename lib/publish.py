@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import yaml
 
 from lib import dependencies, params, store, summary
 from lib.errors import InputError
@@ -27,11 +28,16 @@ COMMITTED = "executed/default/"
 FILES = "files.json"
 #: Folder of a run whose sub-folders are finished pages: in the book they are ``pages/<name>/``.
 PAGES = "pages"
-#: Parts of the theme's pages that fail when they are read from a folder with no network.
+#: Parts of the theme's pages that fail where there is no network, or when they are read aloud.
 UNWANTED = (
     r'<link rel="preload" as="font"[^>]*>\n?',
     r"<script>const THEBE_JS_URL.*?</script>\n?",
     r'<script async="async" src="[^"]*sphinx-thebe\.js[^"]*"></script>\n?',
+    # a list whose entries are no list items to a screen reader
+    r'(?<=<div) role="list"(?= class="citation-list">)',
+    # names for screen readers that differ from the words on the button: the words will do
+    r' aria-label="Toggle hidden content"',
+    r'(?<=search-button-field search-button__button" title="Search") aria-label="Search"',
 )
 
 
@@ -77,6 +83,18 @@ def _code(value: object) -> str:
     return "`" + text.replace("|", "\\|") + "`"
 
 
+def configure(text: str) -> str:
+    """Configuration of the book; without a public address there is nothing to launch from.
+
+    Given an empty address the theme fails, so its buttons are left out with it.
+    """
+    settings = yaml.safe_load(text)
+    if not (settings.get("repository") or {}).get("url"):
+        settings.pop("repository", None)
+        settings.pop("launch_buttons", None)
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
 def assemble(run: str) -> Path:
     """Put prose, configuration and executed notebooks of a run together; returns the folder."""
     source = store.ROOT / "book" / "_build" / run / "source"
@@ -93,6 +111,8 @@ def assemble(run: str) -> Path:
         content = (store.ROOT / name).read_bytes()
         if Path(name).suffix in {".md", ".yml"}:
             content = content.replace(COMMITTED.encode(), f"executed/{run}/".encode())
+        if name == "_config.yml":
+            content = configure(content.decode()).encode()
         _copy_if_changed(content, source / name)
         wanted.add(source / name)
     titles = {}
@@ -116,6 +136,20 @@ def assemble(run: str) -> Path:
         if path.is_file() and path not in wanted:
             path.unlink()  # a page that the report no longer has
     return source
+
+
+def mend_page(text: str, run: str) -> str:
+    """A page of the theme without what does not work here, its launch button at the source.
+
+    The theme launches the page's own notebook, which is executed and is not committed; the one to
+    launch is that in ``notebooks/``.
+    """
+    # A preloaded font is fetched as if from another site, which file:// refuses with an error
+    # in the console; the style sheet loads the same font without one.
+    # The theme's live-code script is declared twice, an error too, and its code is elsewhere.
+    for unwanted in UNWANTED:
+        text = re.sub(unwanted, "", text)
+    return text.replace(f"urlpath=lab/tree/book/executed/{run}/", "urlpath=lab/tree/notebooks/")
 
 
 def copy_pages(run: str, book: Path) -> None:
@@ -161,13 +195,7 @@ def build(run: str) -> Path:
         shutil.rmtree(left, ignore_errors=True)
     shutil.copytree(made, fresh)
     for page in fresh.rglob("*.html"):
-        # A preloaded font is fetched as if from another site, which file:// refuses with an error
-        # in the console; the style sheet loads the same font without one.
-        # The theme's live-code script is declared twice, an error too, and its code is elsewhere.
-        text = page.read_text(encoding="utf-8")
-        for unwanted in UNWANTED:
-            text = re.sub(unwanted, "", text)
-        page.write_text(text, encoding="utf-8")
+        page.write_text(mend_page(page.read_text(encoding="utf-8"), run), encoding="utf-8")
     copy_pages(run, fresh)
     listed = {str(p.relative_to(fresh)): p.stat().st_size for p in fresh.rglob("*") if p.is_file()}
     with store.atomic_path(folder / FILES) as temporary:

@@ -45,7 +45,7 @@ class Browser:
         port = port_file.read_text().split()[0]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as answer:
             page = next(t for t in json.load(answer) if t["type"] == "page")
-        self._socket = websocket.create_connection(page["webSocketDebuggerUrl"], timeout=60)
+        self._socket = websocket.create_connection(page["webSocketDebuggerUrl"], timeout=300)
         self._ids = itertools.count(1)
         #: Console errors, uncaught exceptions and failed requests since the last `open`.
         self.problems: list[str] = []

@@ -1,20 +1,27 @@
 """The built book of the ``ci`` run, as a reader gets it: from a folder, with no network."""
 
 import html
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urldefrag
+from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
+import yaml
 from browser import Browser
 from conftest import ROOT
 
 from lib import params, publish, store, summary
 from lib.errors import InputError
+from lib.experiment import has_packages, install_packages
 
 HTML = ROOT / "book" / "_build" / "ci" / "html"
 SKIPPED = {"genindex.html", "search.html"}
+#: package.json of what the pages are checked with; fetched by the first test that needs it.
+AXE = ROOT / "tests" / "axe"
+#: Largest page with everything that it loads, bytes.
+HEAVIEST = 3_000_000
 
 
 def pages() -> list[Path]:
@@ -133,6 +140,34 @@ def test_finished_pages_of_a_run_go_into_its_book_as_they_are(tmp_path, monkeypa
     assert (tmp_path / "html" / "pages" / "explorer" / "maps" / "a.js").read_bytes() == b"x"
 
 
+def test_launch_buttons_need_a_public_address():
+    text = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    given = yaml.safe_load(text)
+    text = text.replace(f'url: "{given["repository"]["url"]}"', 'url: ""')
+    shut = yaml.safe_load(publish.configure(text))
+    assert shut == {k: v for k, v in given.items() if k not in ("repository", "launch_buttons")}
+    text = text.replace('url: ""', 'url: "https://github.com/o/r"')
+    opened = yaml.safe_load(publish.configure(text))
+    assert opened == yaml.safe_load(text) and opened["launch_buttons"]["binderhub_url"]
+
+
+def test_a_page_is_mended_for_offline_reading_and_launches_its_source():
+    page = (
+        '<link rel="preload" as="font" href="x.woff2">\n<div role="list" class="citation-list">'
+        '<summary aria-label="Toggle hidden content">Show</summary>'
+        '<button class="search-button-field search-button__button" title="Search" '
+        'aria-label="Search">Search</button><button class="search-button__button" title="Search" '
+        'aria-label="Search"></button>'
+        '<a href="https://mybinder.org/v2/gh/o/r/b?urlpath=lab/tree/book/executed/ci/01_faces.ipynb">'
+    )
+    assert publish.mend_page(page, "ci") == (
+        '<div class="citation-list"><summary>Show</summary>'
+        '<button class="search-button-field search-button__button" title="Search">Search</button>'
+        '<button class="search-button__button" title="Search" aria-label="Search"></button>'
+        '<a href="https://mybinder.org/v2/gh/o/r/b?urlpath=lab/tree/notebooks/01_faces.ipynb">'
+    )
+
+
 @pytest.fixture(scope="module")
 def browser():
     browser = Browser()
@@ -140,19 +175,93 @@ def browser():
     browser.close()
 
 
+def fetch_axe() -> str:
+    """Source of axe-core, which finds what people with a screen reader or weak sight stumble on."""
+    if not has_packages(AXE):
+        install_packages(AXE)
+    return (AXE / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    try:
+        return fetch_axe()
+    except InputError as error:
+        pytest.skip(f"axe-core is not there, so accessibility was not checked: {error}")
+
+
+VIOLATIONS = """axe.run(document, OPTIONS).then(found => found.violations
+  .filter(v => v.impact === "serious" || v.impact === "critical")
+  .map(v => `${v.id} (${v.nodes.length}): ${v.nodes[0].target.join(" ")}`))"""
+
+
+@pytest.fixture(scope="module")
+def visits(browser):
+    """What every page does on a screen, by width and theme; each is opened once."""
+    try:
+        axe = fetch_axe()
+    except InputError:
+        axe = None
+    seen = {}
+    for width, dark in ((1440, False), (1440, True), (390, False), (390, True)):
+        for page in pages():
+            if page.name in SKIPPED or page.parent == HTML:
+                continue
+            browser.open(page.resolve().as_uri(), width, dark=dark)
+            loaded = browser.run("performance.getEntriesByType('resource').map(e => e.name)")
+            files = {Path(unquote(urlsplit(name).path)) for name in loaded} | {page.resolve()}
+            found = {
+                "wide": browser.run("document.documentElement.scrollWidth"),
+                "weight": sum(file.stat().st_size for file in files if file.is_file()),
+                "violations": [],
+            }
+            if axe and width == 1440:
+                # what the reader's theme changes is colours
+                options = {"runOnly": ["color-contrast"]} if dark else {}
+                script = VIOLATIONS.replace("OPTIONS", json.dumps(options))
+                found["violations"] = browser.run(f"{axe};{script}")
+            seen[width, dark, str(page.relative_to(HTML))] = found | {
+                "problems": list(browser.problems)
+            }
+    return seen
+
+
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("dark", [False, True])
-def test_pages_fit_the_screen_and_report_no_errors(browser, width, dark):
+def test_pages_fit_the_screen_and_report_no_errors(visits, width, dark):
     wrong = []
-    for page in pages():
-        if page.name in SKIPPED or page.parent == HTML:
-            continue
-        browser.open(page.resolve().as_uri(), width, dark=dark)
-        wide = browser.run("document.documentElement.scrollWidth")
-        if wide > width:
-            wrong.append(f"{page.name}: {wide} px wide on a screen of {width}")
-        wrong += [f"{page.name}: {problem}" for problem in browser.problems]
+    for (across, theme, name), found in visits.items():
+        if (across, theme) == (width, dark):
+            if found["wide"] > width:
+                wrong.append(f"{name}: {found['wide']} px wide on a screen of {width}")
+            wrong += [f"{name}: {problem}" for problem in found["problems"]]
     assert not wrong
+
+
+def test_no_page_is_heavy(visits):
+    weights = {name: found["weight"] for (_, _, name), found in visits.items()}
+    assert min(weights.values()) > 10_000, "nothing was weighed"
+    assert not {name: w for name, w in weights.items() if w > HEAVIEST}
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_no_page_has_a_serious_violation_of_accessibility(axe, visits, dark):
+    wrong = [
+        f"{name}: {problem}"
+        for (_, theme, name), found in visits.items()
+        for problem in found["violations"]
+        if theme == dark
+    ]
+    assert not wrong
+
+
+def test_the_check_of_accessibility_finds_what_is_wrong(browser, axe, tmp_path):
+    path = tmp_path / "wrong.html"
+    body = '<p style="color:#bbb">faint</p><img src="data:,"><a href="#"></a>'
+    path.write_text(f"<html lang='en'><title>t</title><body><main>{body}</main>", encoding="utf-8")
+    browser.open(path.as_uri())
+    found = browser.run(f"{axe};" + VIOLATIONS.replace("OPTIONS", "{}"))
+    assert {line.split()[0] for line in found} == {"color-contrast", "image-alt", "link-name"}
 
 
 SHOWN = """(() => {
