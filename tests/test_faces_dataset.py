@@ -500,6 +500,13 @@ def test_an_identity_that_cannot_be_shown_in_one_line_is_refused(folder, name):
         refusal(folder, "cannot be shown: rename it")
 
 
+def test_an_identity_that_a_figure_would_take_for_a_formula_is_refused(folder):
+    path = manifest(folder, "path,identity\nanna/a_yaw+000.png,$\\frac$\n")
+    refusal(path, "manifest.csv, line 2", "two dollar signs")
+    path = manifest(folder, "path,identity\nanna/a_yaw+000.png,A$AP\n")
+    assert list(load_faces(path).table["identity"]) == ["A$AP"]
+
+
 def test_what_is_no_file_is_not_waited_for(folder):
     os.mkfifo(folder / "anna" / "b_yaw+000.png")
     refusal(folder, "b_yaw+000.png", "no file")

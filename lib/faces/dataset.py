@@ -488,6 +488,11 @@ def _check_name(text, where):
             f"{where}: the identity '{_show(text)}' holds a line break or another character that "
             "cannot be shown: rename it."
         )
+    if text.count("$") > 1:
+        raise InputError(
+            f"{where}: the identity '{_show(text)}' holds two dollar signs, between which a figure "
+            "would set a formula: rename it."
+        )
     return text
 
 

@@ -173,6 +173,24 @@ def test_a_spoilt_artefact_is_named_and_made_again(repository, undisturbed, name
     assert digests(repository, "night") == undisturbed
 
 
+def test_a_run_in_the_place_of_another_is_not_used(repository, undisturbed):
+    """All that a run of other settings has made, down to its records, under this one's name."""
+    rule = next(rule for rule in RULES if rule != "book")
+    seed = (
+        f"{rule.partition('_')[2]}.size=48" if "own" in rule else f"{rule.partition('_')[2]}.seed=7"
+    )
+    departure = f"{rule.partition('_')[2]}.{field}"
+    carry_out(repository, "other", "--chapter", rule, "--set", departure)
+    run, other = (repository / "data" / "runs" / name for name in ("night", "other"))
+    about = (run / "run.json").read_text()
+    shutil.rmtree(run)
+    shutil.copytree(other, run)
+    (run / "run.json").write_text(about)
+    said = carry_out_all(repository, "night")
+    assert f"made again, not what this run has made: data/runs/night/notebooks/{rule}" in said
+    assert digests(repository, "night") == undisturbed
+
+
 def test_a_clock_that_was_put_back_changes_nothing(repository, undisturbed):
     """Every file is of tomorrow; what is made now is older than what it is made of."""
     tomorrow = time.time() + 86_400
