@@ -640,7 +640,7 @@ def _load_landmarks(path, names):
     where_to = table["path"].map(nfc).map(position).to_numpy(int)
     if {"point", "x", "y", "visible"} <= set(table):
         values = _floats(table[["point", "x", "y", "visible"]], lines, where)
-        number = np.nan_to_num(values[:, 0], nan=-1, posinf=-1).astype(int)
+        number = np.nan_to_num(values[:, 0], nan=-1).clip(-1, MOST_POINTS).astype(int)
         wrong = (number < 0) | (number >= MOST_POINTS) | (number != values[:, 0])
         if wrong.any():
             raise InputError(
