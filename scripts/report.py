@@ -106,9 +106,9 @@ def build(profile: str, set_: str, run: str, chapter: str) -> int:
         params.validate(chapter, {})  # raises the sentence with the nearest name
     for stem in params.CHAPTERS:
         dependencies.modules_of(ROOT / "notebooks" / f"{stem}.ipynb")  # a syntax error stops here
-    for settings in ("_config.yml", "_toc.yml"):
-        if not isinstance(params.read_yaml(ROOT / settings), dict):
-            raise InputError(f"{ROOT / settings} must hold 'name: value' lines; restore it.")
+    for file in ("_config.yml", "_toc.yml"):
+        if not isinstance(params.read_yaml(ROOT / file), dict):
+            raise InputError(f"{ROOT / file} must hold 'name: value' lines; restore it.")
     lock = _lock()
     folder = ROOT / "data" / "runs" / name
     departures = params.write_set(params.parse_set(set_))
@@ -182,9 +182,10 @@ def _spoilt(run: str, settings: Mapping[str, params.Chapter]) -> list[str]:
         try:
             record = json.loads(params.record_path(stem, run).read_text(encoding="utf-8"))
             outputs, pages = dict(record["outputs"]), dict(record.get("pages", {}))
-            own = record["settings"] == settings[stem].model_dump(mode="json")
+            made_with = record["settings"]
         except (OSError, ValueError, KeyError, TypeError):
-            outputs, pages, own = {}, {}, False
+            outputs, pages, made_with = {}, {}, None
+        own = made_with == settings[stem].model_dump(mode="json")
         wrong += [name for name, digest in outputs.items() if _differs(name, digest)]
         pages_differ = any(_differs(name, digest) for name, digest in pages.items())
         if (pages_differ or not own) and (ROOT / executed).is_file():
