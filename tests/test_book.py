@@ -214,15 +214,15 @@ def visits(browser):
                 "wide": browser.run("document.documentElement.scrollWidth"),
                 "weight": sum(file.stat().st_size for file in files if file.is_file()),
                 "violations": [],
+                "problems": list(browser.problems),
             }
             if axe and width == 1440:
                 # what the reader's theme changes is colours
                 options = {"runOnly": ["color-contrast"]} if dark else {}
+                options["preload"] = False  # it would ask for style sheets as if over a network
                 script = VIOLATIONS.replace("OPTIONS", json.dumps(options))
                 found["violations"] = browser.run(f"{axe};{script}")
-            seen[width, dark, str(page.relative_to(HTML))] = found | {
-                "problems": list(browser.problems)
-            }
+            seen[width, dark, str(page.relative_to(HTML))] = found
     return seen
 
 
