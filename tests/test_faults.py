@@ -4,6 +4,9 @@ that does not suffice, artefacts that somebody spoilt, a clock that was put back
 Faults of whole runs that cost more than a few seconds are in tests/nightly (``make test-nightly``).
 """
 
+import hashlib
+import importlib
+import json
 import sys
 import time
 
@@ -100,3 +103,52 @@ def test_a_sentence_is_one_line_that_a_terminal_can_print():
     assert lines[0] == "the file 'a\\nb\\x1b[2J\\u202e\\udcff é 𝔘' is gone"
     assert lines[1:] == ["  first", "  second\\r"]
     said.encode()
+
+
+def test_the_engine_is_told_of_what_is_spoilt_and_of_nothing_else(root, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(root / "scripts"))
+    report = importlib.import_module("report")
+    for name in ("notebooks", "params", "_config.yml", "_toc.yml", "data/reported.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(root / name)
+    for module in (report, params):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(report, "LOCK", tmp_path / ".cache" / "report.lock")
+    run = tmp_path / "data" / "runs" / "mine"
+    table, page = run / "own_faces.csv", run / "notebooks" / "11_own_faces.ipynb"
+    for path in (table, page):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("made")
+    digest = hashlib.sha256(b"made").hexdigest()
+    made = [str(path.relative_to(tmp_path)) for path in (table, page)]
+    settings = params.resolve("ci", "", "mine")[1]["11_own_faces"].model_dump(mode="json")
+    note = {"settings": settings, "outputs": dict.fromkeys(made, digest)}
+    path = params.record_path("11_own_faces", "mine")
+    path.parent.mkdir()
+
+    def told() -> list[str]:
+        """What is to be made again, by the command that would start the engine."""
+        commands = []
+
+        def start(command, **_):
+            commands.append(command)
+            raise InterruptedError
+
+        monkeypatch.setattr(report.subprocess, "Popen", start)
+        with pytest.raises(InterruptedError):
+            report.build("ci", "", "mine", "11_own_faces")
+        words = commands[0][: commands[0].index("--")]
+        return words[words.index("--forcerun") + 1 :] if "--forcerun" in words else []
+
+    path.write_text(json.dumps(note))
+    assert told() == []
+    table.write_text("Made")
+    assert told() == made[:1]
+    table.write_text("made")
+    for other in (note | {"settings": settings | {"size": 48}}, {"settings": settings}, []):
+        path.write_text(json.dumps(other))
+        assert told() == made[1:]
+    path.unlink()
+    assert told() == made[1:]
+    path.write_text(json.dumps(note))
+    assert told() == []
