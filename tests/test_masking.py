@@ -295,7 +295,8 @@ def test_blur_is_the_local_weighted_mean():
 
 def test_noise_has_the_grey_levels_of_the_image_and_one_form_for_all_levels():
     images = np.random.default_rng(1).integers(0, 256, (2, 20, 20), dtype=np.uint8)
-    twice = masking.Filler(images[[0, 0]], (0, 0, 0), "noise").instead
+    pair, all_of_it = np.array([0, 1]), np.ones((2, 20, 20), bool)
+    twice = masking.Filler(images[[0, 0]], (0, 0, 0), "noise").apply(pair, all_of_it)
     assert not np.array_equal(*twice)
     filler = masking.Filler(images, (0, 0, 0), "noise", seed=3)
     full = filler.apply(np.array([0, 1]), np.ones((2, 20, 20), bool))[..., 0]
@@ -320,7 +321,19 @@ def test_inpainting_restores_a_ramp_and_needs_something_left(colour):
     assert np.allclose(found[0], vgg.prepare(images, vgg.MEANS["imagenet"])[0], atol=0.02)
     nothing = filler.apply(np.array([0]), np.ones((1, 20, 20), bool))
     assert not nothing.any()
-    assert np.array_equal(filler.apply(np.array([0]), np.zeros((1, 20, 20), bool)), filler.prepared)
+    same = filler.apply(np.array([0]), np.zeros((1, 20, 20), bool))
+    assert np.array_equal(same, vgg.prepare(images, vgg.MEANS["imagenet"]))
+
+
+@pytest.mark.parametrize("fill", masking.FILLS)
+def test_images_filled_a_few_at_a_time_are_those_filled_together(fill):
+    rng = np.random.default_rng(4)
+    images, masks = rng.integers(0, 256, (5, 12, 12), np.uint8), rng.random((5, 12, 12)) < 0.3
+    given = (vgg.MEANS["imagenet"], fill)
+    together = masking.Filler(images.astype(np.float32), *given).apply(np.arange(5), masks)
+    late = masking.Filler(images, *given)
+    rows = np.array([4, 1])
+    assert late.apply(rows, masks[rows]).tobytes() == together[rows].tobytes()
 
 
 # ------------------------------------------------------------------------------------------- scores

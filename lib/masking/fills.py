@@ -55,32 +55,38 @@ class Filler:
     ):
         check_names("fill", [fill], FILLS)
         self.fill, self.means, self.images = fill, tuple(means), np.asarray(images)
-        self.prepared = prepare(self.images, means)
-        size = self.prepared.shape[1]
+        self.blur, self.seed = blur, seed
+        # Twelve bytes a pixel: bytes are prepared when they are asked for. Whether floats are in
+        # the right range shows in all of them together.
+        late = self.images.dtype == np.uint8
+        checked = prepare(self.images[:1] if late else self.images, means)
+        self._all, self.shape = None if late else checked, checked.shape[1:]
         if not 0 < blur <= 1:
             raise InputError(f"blur = {blur:g} is refused; it is a share of the side, 0 to 1.")
-        if fill == "black":
-            self.instead = np.broadcast_to(-np.asarray(means, np.float32), (len(images), 1, 1, 3))
-        elif fill == "image_mean":
-            self.instead = self.prepared.mean((1, 2), keepdims=True, dtype=np.float64)
-            self.instead = self.instead.astype(np.float32)
-        elif fill == "blur":
-            deviation = (0, blur * size, blur * size, 0)
-            self.instead = ndimage.gaussian_filter(self.prepared, deviation, mode="nearest")
-        elif fill == "noise":
-            self.instead = self._shuffled(seed)
-        else:
-            # inpainting falls back on it where no pixel is left to interpolate from
-            self.instead = np.zeros((len(images), 1, 1, 3), np.float32)
 
-    def _shuffled(self, seed: int) -> np.ndarray:
-        """Each image with its pixels in random places: its own grey levels, no structure."""
-        out = np.empty_like(self.prepared)
-        for k, image in enumerate(self.prepared):
-            pixels = image.reshape(-1, 3)
-            places = np.random.default_rng([seed, _STREAM, k]).permutation(len(pixels))
-            out[k] = pixels[places].reshape(image.shape)
-        return out
+    def prepared(self, rows: np.ndarray) -> np.ndarray:
+        """Some images as a trunk takes them, (m, y, x, 3), float32."""
+        return prepare(self.images[rows], self.means) if self._all is None else self._all[rows]
+
+    def instead(self, rows: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """What stands in the place of every pixel of some prepared images; broadcasts to them."""
+        if self.fill == "black":
+            return -np.asarray(self.means, np.float32)
+        if self.fill == "image_mean":
+            return images.mean((1, 2), keepdims=True, dtype=np.float64).astype(np.float32)
+        if self.fill == "blur":
+            deviation = self.blur * self.shape[0]
+            return ndimage.gaussian_filter(images, (0, deviation, deviation, 0), mode="nearest")
+        if self.fill == "noise":
+            return np.stack([self._shuffled(*pair) for pair in zip(rows, images, strict=True)])
+        # inpainting falls back on it where no pixel is left to interpolate from
+        return np.zeros(3, np.float32)
+
+    def _shuffled(self, row: int, image: np.ndarray) -> np.ndarray:
+        """An image with its pixels in random places: its own grey levels, no structure."""
+        pixels = image.reshape(-1, 3)
+        places = np.random.default_rng([self.seed, _STREAM, row]).permutation(len(pixels))
+        return pixels[places].reshape(image.shape)
 
     def apply(self, rows: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Masked images.
@@ -98,31 +104,33 @@ class Filler:
             BGR, means subtracted; pixels that are left are untouched.
         """
         masks = np.asarray(masks, bool)
-        if masks.shape != (len(rows), *self.prepared.shape[1:3]):
+        if masks.shape != (len(rows), *self.shape[:2]):
             raise InputError(
                 f"Masks have shape {masks.shape} for {len(rows)} images of "
-                f"{self.prepared.shape[1:3]} pixels; give one mask per image, of its size."
+                f"{self.shape[:2]} pixels; give one mask per image, of its size."
             )
+        images = self.prepared(rows)
         if self.fill == "inpaint":
-            return np.stack([self._inpaint(r, m) for r, m in zip(rows, masks, strict=True)])
-        return np.where(masks[..., None], self.instead[rows], self.prepared[rows])
+            given = zip(rows, images, masks, strict=True)
+            return np.stack([self._inpaint(*one) for one in given])
+        return np.where(masks[..., None], self.instead(rows, images), images)
 
     def picture(self, row: int, mask: np.ndarray) -> np.ndarray:
         """What the networks see of one masked face (y, x), as a picture: uint8 RGB (y, x, 3)."""
         shown = self.apply(np.array([row]), mask[None])[0] + np.asarray(self.means, np.float32)
         return shown[..., ::-1].round().clip(0, 255).astype(np.uint8)
 
-    def _inpaint(self, row: int, mask: np.ndarray) -> np.ndarray:
+    def _inpaint(self, row: int, prepared: np.ndarray, mask: np.ndarray) -> np.ndarray:
         from skimage.restoration import inpaint_biharmonic
 
         if not mask.any():
-            return self.prepared[row]
+            return prepared
         if mask.all():
-            return np.broadcast_to(self.instead[row], self.prepared[row].shape)
+            return np.zeros_like(prepared)
         image = self.images[row].astype(np.float64)
         channels = {} if image.ndim == 2 else {"channel_axis": -1}
         found = prepare(inpaint_biharmonic(image, mask, **channels)[None], self.means)[0]
-        return np.where(mask[..., None], found, self.prepared[row])
+        return np.where(mask[..., None], found, prepared)
 
 
 def example_fills(

@@ -434,66 +434,159 @@ def compute_scores(
         Settings out of range, NaN or constant maps, or models, faces and sizes that do not belong
         together: all before the first image is masked.
     """
-    images = np.asarray(images)
-    destinations = Destinations(trunks, readouts, labels, precision)
-    sources = _check_study(destinations, images, relevance)
-    pixels = int(np.prod(images.shape[1:3]))
-    levels = check_levels(levels, pixels)
-    baselines, fills = list(baselines), list(fills)
-    check_names("baseline", baselines, BASELINES)
-    if not fills:
-        raise InputError("There are no fills; give at least one.")
-    for name, value in (("initialisations", initialisations), ("draws", draws), ("batch", batch)):
-        if value < 1:
-            raise InputError(f"{name} = {value} is refused; it must be at least 1.")
-    if "other_face" in baselines and len(images) < 2:
-        raise InputError(
-            "other_face needs maps of at least two faces; add faces or leave it out of baselines."
+    options = {"levels": levels, "baselines": baselines, "fills": fills, "draws": draws}
+    options |= {"initialisations": initialisations, "blur": blur, "seed": seed}
+    options |= {"precision": precision, "batch": batch, "checkpoints": checkpoints}
+    work = _Work(trunks, readouts, images, labels, relevance, **options)
+    done = work.carry_out(work.units, progress)
+    work.keep.prune()
+    return work.assemble(done)
+
+
+def compute_share(
+    trunks: Mapping[str, vgg.Trunk],
+    readouts: Mapping[str, Sequence[Readout]],
+    images: np.ndarray,
+    labels: Mapping[str, np.ndarray],
+    relevance: xr.DataArray,
+    share: tuple[int, int],
+    *,
+    checkpoints: str | Path,
+    progress: bool = True,
+    **settings,
+) -> int:
+    """One of n shares of the work of :func:`compute_scores`, left where that finds it.
+
+    Every share can be computed on a machine of its own. Masks are dealt in turns: a unit of work is
+    one mask of one source model, and unit k belongs to the share k modulo n.
+
+    Parameters
+    ----------
+    trunks, readouts, images, labels, relevance, progress, **settings
+        Of :func:`compute_scores`; with others than its own the results are not taken up.
+    share : (k, n)
+        Which share, 0 to n - 1, of how many.
+    checkpoints : path
+        The folder that :func:`compute_scores` is given.
+
+    Returns
+    -------
+    int
+        Units in the share, those that were there already included.
+    """
+    k, n = share
+    if not 0 <= k < n:
+        raise InputError(f"There is no share {k} of {n}; the first of them is 0.")
+    work = _Work(
+        trunks, readouts, images, labels, relevance, checkpoints=checkpoints, **settings
+    )  # fmt: skip
+    return len(work.carry_out(work.units[k::n], progress))
+
+
+class _Work:
+    """The units of :func:`compute_scores`, checked, and how one is computed; see there."""
+
+    def __init__(
+        self,
+        trunks,
+        readouts,
+        images,
+        labels,
+        relevance,
+        *,
+        levels=LEVELS,
+        baselines=BASELINES,
+        fills=("channel_mean",),
+        initialisations=1,
+        draws=5,
+        blur=0.05,
+        seed=0,
+        precision="auto",
+        batch=16,
+        checkpoints=None,
+    ):
+        self.images = images = np.asarray(images)
+        self.relevance, self.seed, self.batch = relevance, seed, batch
+        self.destinations = Destinations(trunks, readouts, labels, precision)
+        self.sources = _check_study(self.destinations, images, relevance)
+        self.pixels = int(np.prod(images.shape[1:3]))
+        self.levels = check_levels(levels, self.pixels)
+        self.baselines, self.fills = list(baselines), list(fills)
+        check_names("baseline", self.baselines, BASELINES)
+        if not self.fills:
+            raise InputError("There are no fills; give at least one.")
+        counts = {"initialisations": initialisations, "draws": draws, "batch": batch}
+        for name, value in counts.items():
+            if value < 1:
+                raise InputError(f"{name} = {value} is refused; it must be at least 1.")
+        if "other_face" in self.baselines and len(images) < 2:
+            raise InputError(
+                "other_face needs maps of at least two faces; add faces or leave it out of "
+                "baselines."
+            )
+        self.stages = {
+            fill: _Stage(self.destinations, images, fill, blur, seed) for fill in self.fills
+        }
+        self.identity = relevance["identity"].to_numpy().astype(str)
+        self.found = {}
+        for row, model in enumerate(self.sources["model"]):
+            maps = check_maps(relevance.isel(model=row).to_numpy(), self.identity, model)
+            self.found[model] = hashlib.sha256(np.ascontiguousarray(maps)).hexdigest()
+        settings = [code_digest(), self.destinations.digest(), blur, seed, batch, images.shape]
+        common = hashlib.sha256(json.dumps(settings).encode())
+        common.update(np.ascontiguousarray(images))
+        folder = Path(checkpoints) if checkpoints else None
+        self.keep = Checkpoints(folder, common.hexdigest())
+        self.units = _plan(
+            self.sources, self.levels, self.baselines, self.fills, initialisations, draws
         )
-    stages = {fill: _Stage(destinations, images, fill, blur, seed) for fill in fills}
 
-    identity = relevance["identity"].to_numpy().astype(str)
-    found = {}
-    for row, model in enumerate(sources["model"]):
-        maps = check_maps(relevance.isel(model=row).to_numpy(), identity, model)
-        found[model] = hashlib.sha256(np.ascontiguousarray(maps)).hexdigest()
-    settings = [code_digest(), destinations.digest(), blur, seed, batch, images.shape]
-    common = hashlib.sha256(json.dumps(settings).encode())
-    common.update(np.ascontiguousarray(images))
-    keep = Checkpoints(Path(checkpoints) if checkpoints else None, common.hexdigest())
+    def carry_out(self, units: list[Unit], progress: bool) -> dict[Unit, Result]:
+        """Results of units, from their files or computed and kept."""
+        images, batch = self.images, self.batch
+        done = {unit: self.keep.read(unit, self.found.get(unit.source, "")) for unit in units}
+        todo = [unit for unit in units if done[unit] is None]
+        steps = ((unit, *where) for unit in todo for where in _batches(unit, len(images), batch))
+        total = sum(-(-len(unit.levels) * len(images) // batch) for unit in todo)
+        if progress:
+            label = f"batches of masked faces, {self.destinations.precision}"
+            steps = track(steps, label, total)
+        passes = self.destinations.passes
+        now, ranks, result = None, None, None
+        for unit, at, rows in steps:
+            if unit != now:
+                if now is not None:
+                    self._close(now, result, done)
+                now, ranks = unit, _ranks(unit, self.sources, self.relevance, images, self.seed)
+                shape = (len(unit.levels), len(self.destinations.models), len(images))
+                result = Result(np.zeros(shape, bool), np.zeros(shape[::2], np.int32), None)
+                before = dict(passes)
+            limits = np.array([count_pixels(level, self.pixels) for level in unit.levels])
+            masks = ranks[rows] < limits[at][:, None, None]
+            result.removed[at, rows] = masks.sum((1, 2))
+            correct = self.destinations.score(self.stages[unit.fill].apply(rows, masks), rows)
+            result.correct[at, :, rows] = correct.T
+            result.passes = np.array([passes[n] - before[n] for n in before])
+        if now is not None:
+            self._close(now, result, done)
+        return done
 
-    units = _plan(sources, levels, baselines, fills, initialisations, draws)
-    done = {unit: keep.read(unit, found.get(unit.source, "")) for unit in units}
-    todo = [unit for unit in units if done[unit] is None]
-    steps = ((unit, *where) for unit in todo for where in _batches(unit, len(images), batch))
-    total = sum(-(-len(unit.levels) * len(images) // batch) for unit in todo)
-    if progress:
-        steps = track(steps, f"batches of masked faces, {destinations.precision}", total)
+    def _close(self, unit: Unit, result: Result, done: dict) -> None:
+        done[unit] = result
+        self.keep.write(unit, self.found.get(unit.source, ""), result)
 
-    now, ranks, result = None, None, None
-    for unit, at, rows in steps:
-        if unit != now:
-            if now is not None:
-                _close(now, result, done, keep, found)
-            now, ranks = unit, _ranks(unit, sources, relevance, images, seed)
-            shape = (len(unit.levels), len(destinations.models), len(images))
-            result = Result(np.zeros(shape, bool), np.zeros(shape[::2], np.int32), None)
-            before = dict(destinations.passes)
-        limits = np.array([count_pixels(level, pixels) for level in unit.levels])
-        masks = ranks[rows] < limits[at][:, None, None]
-        result.removed[at, rows] = masks.sum((1, 2))
-        correct = destinations.score(stages[unit.fill].apply(rows, masks), rows)
-        result.correct[at, :, rows] = correct.T
-        result.passes = np.array([destinations.passes[n] - before[n] for n in before])
-    if now is not None:
-        _close(now, result, done, keep, found)
-    keep.prune()
-    return _assemble(destinations, sources, identity, levels, pixels, baselines, fills, done)
-
-
-def _close(unit: Unit, result: Result, done: dict, keep: Checkpoints, found: dict) -> None:
-    done[unit] = result
-    keep.write(unit, found.get(unit.source, ""), result)
+    def assemble(self, done: dict[Unit, Result]) -> xr.Dataset:
+        """All units as labelled arrays."""
+        return _assemble(
+            self.destinations,
+            self.sources,
+            self.identity,
+            self.levels,
+            self.pixels,
+            self.baselines,
+            self.fills,
+            done,
+        )
 
 
 def _ranks(unit: Unit, sources: pd.DataFrame, relevance, images, seed: int) -> np.ndarray:

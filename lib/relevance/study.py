@@ -6,16 +6,19 @@ A model is a readout on a trunk; its name is ``<pretraining>/<task>/<instance>``
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from lib.digests import digest_trunk
 from lib.errors import InputError
 from lib.faces.dataset import FaceSet
 from lib.finetuning import make_tasks
 from lib.network import Readout
 from lib.progress import track
+from lib.relevance import shards
 from lib.relevance.composites import Composite
 from lib.relevance.compute import Difference, Target, choose_precision, compute_relevance
 from lib.vgg import Trunk
@@ -126,6 +129,7 @@ def compute_maps(
     precision: str = "auto",
     channels: str = "sum",
     progress: bool = True,
+    parts: Path | None = None,
 ) -> xr.Dataset:
     """Raw relevance maps of all models for all images.
 
@@ -146,6 +150,9 @@ def compute_maps(
     channels : {"sum", "largest"}
         What makes the relevance of a pixel, see :func:`reduce_channels`.
     progress : bool
+    parts : Path, optional
+        Folder of blocks that :func:`compute_block` has written elsewhere; those that fit are taken
+        up and the rest is computed.
 
     Returns
     -------
@@ -163,25 +170,17 @@ def compute_maps(
     relevance = np.zeros((*shape, side, side), np.float32)
     target, score = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
     first = 0
+    settings = {"engine": engine, "precision": choose_precision(precision), "channels": channels}
     for pretraining, some in readouts.items():
         mine = slice(first, first + len(some))
-        stream = compute_relevance(
-            trunks[pretraining],
-            some,
-            images,
-            [targets[readout.name.rpartition("-")[0]] for readout in some],
-            composite,
-            engine=engine,
-            precision=precision,
-            on_zero="keep",
-            sum_channels=channels == "sum",
-            progress=progress,
-        )
-        for batch in stream:
-            maps = batch.relevance if channels == "sum" else reduce_channels(batch.relevance)
-            relevance[mine, batch.rows] = np.moveaxis(maps, 0, 1)
-            target[mine, batch.rows] = batch.target.T
-            score[mine, batch.rows] = batch.score.T
+        into = {"relevance": relevance[mine], "target": target[mine], "score": score[mine]}
+        explained = [targets[readout.name.rpartition("-")[0]] for readout in some]
+        given = (trunks[pretraining], some, images, explained, composite)
+        left = [slice(0, len(images))]
+        if parts is not None and parts.is_dir():
+            left = shards.take_up(parts, _name_work(*given, settings), images, explained, into)
+        for rows in left:
+            _explain(*given, rows, {n: a[:, rows] for n, a in into.items()}, settings, progress)
         first += len(some)
     return xr.Dataset(
         {
@@ -194,6 +193,81 @@ def compute_maps(
             "identity": list(names),
         },
     )
+
+
+def compute_block(
+    path: Path,
+    trunk: Trunk,
+    readouts: Sequence[Readout],
+    images: np.ndarray,
+    targets: Mapping[str, Target],
+    composite: str | Composite,
+    part: tuple[int, int],
+    *,
+    engine: str = "shared",
+    precision: str = "auto",
+    channels: str = "sum",
+    progress: bool = True,
+) -> int:
+    """Maps of one trunk's readouts for a part of the images, for :func:`compute_maps` to take up.
+
+    Parameters
+    ----------
+    path : Path
+        ``.npz`` to write.
+    trunk, readouts, images, targets, composite, engine, precision, channels, progress
+        Of :func:`compute_maps`, of one pretraining and all images that are cut into parts.
+    part : (k, n)
+        Which part, counted from 0, of how many; see :func:`lib.relevance.shards.cut_rows`.
+
+    Returns
+    -------
+    int
+        Images in the part.
+    """
+    rows = shards.cut_rows(len(images), len(readouts), *part)
+    explained = [targets[readout.name.rpartition("-")[0]] for readout in readouts]
+    shape = (len(readouts), rows.stop - rows.start)
+    into = {
+        "relevance": np.zeros((*shape, trunk.size, trunk.size), np.float32),
+        "target": np.zeros(shape, np.int32),
+        "score": np.zeros(shape, np.float32),
+    }
+    settings = {"engine": engine, "precision": choose_precision(precision), "channels": channels}
+    given = (trunk, readouts, images, explained, composite)
+    if shape[1]:
+        _explain(*given, rows, into, settings, progress)
+    mine = [shards.cut_target(target, rows) for target in explained]
+    digest = shards.digest_block(_name_work(*given, settings), images[rows], mine)
+    shards.save_block(path, rows, digest, into)
+    return shape[1]
+
+
+def _name_work(trunk, readouts, images, targets, composite, settings) -> list[str]:
+    """What decides the maps of all images of a trunk."""
+    return [digest_trunk(trunk, readouts), repr(composite), *settings.values()]
+
+
+def _explain(trunk, readouts, images, targets, composite, rows, into, settings, progress) -> None:
+    """Maps of some images, written into arrays of their own (readout, image, ...)."""
+    stream = compute_relevance(
+        trunk,
+        readouts,
+        images[rows],
+        [shards.cut_target(target, rows) for target in targets],
+        composite,
+        engine=settings["engine"],
+        precision=settings["precision"],
+        on_zero="keep",
+        sum_channels=settings["channels"] == "sum",
+        progress=progress,
+    )
+    for batch in stream:
+        maps = batch.relevance
+        maps = maps if settings["channels"] == "sum" else reduce_channels(maps)
+        into["relevance"][:, batch.rows] = np.moveaxis(maps, 0, 1)
+        into["target"][:, batch.rows] = batch.target.T
+        into["score"][:, batch.rows] = batch.score.T
 
 
 def compute_subset(
