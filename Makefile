@@ -1,12 +1,13 @@
 # make book  - the report;  make test - every check;  make help - the rest
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env book chapter multiverse experiment test test-nightly reference pdf readme bench sbom audit clean
+.PHONY: help env book chapter multiverse experiment test test-slurm test-nightly reference pdf readme bench sbom audit clean
 
 PROFILE ?= default
 SET ?=
 RUN ?=
 CHAPTER ?=
+CLUSTER ?=
 GRID ?=
 TIMEOUT ?=
 PYTHON ?=
@@ -17,7 +18,8 @@ override SET := $(value SET)
 override RUN := $(value RUN)
 override FACE_DECISIONS_TIMEOUT := $(value TIMEOUT)
 override CHAPTER := $(value CHAPTER)
-export PROFILE SET RUN CHAPTER PYTHON CHROME FACE_DECISIONS_TIMEOUT
+override CLUSTER := $(value CLUSTER)
+export PROFILE SET RUN CHAPTER CLUSTER PYTHON CHROME FACE_DECISIONS_TIMEOUT
 export PYTHONNOUSERSITE := 1
 
 PY := .venv/bin/python
@@ -33,6 +35,7 @@ help:  ## this list
 	@echo '  SET="name=value chapter.name=value"   departures; they make a run of their own name'
 	@echo '  RUN=name                        a name of your own for the run'
 	@echo '  TIMEOUT=minutes                 after which a chapter counts as hanging (a day; 0: never)'
+	@echo '  CLUSTER=slurm                   each chapter a job of a cluster (cluster/)'
 	@echo '  e.g.  make book PROFILE=default SET="size=224"'
 
 env:  ## the two virtual environments (make does this by itself)
@@ -42,10 +45,11 @@ env:  ## the two virtual environments (make does this by itself)
 	echo "Python 3.11 is needed and no working Python was found: install it, then run make again."; exit 1
 
 book: env  ## the whole report, from faces to pages
-	@$(ENGINE) scripts/report.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN"
+	@$(ENGINE) scripts/report.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN" --cluster "$$CLUSTER"
 
 chapter: env  ## one chapter and what it needs: make chapter CHAPTER=01_faces
-	@$(ENGINE) scripts/report.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN" --chapter "$$CHAPTER"
+	@$(ENGINE) scripts/report.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN" \
+	  --chapter "$$CHAPTER" --cluster "$$CLUSTER"
 
 multiverse: env  ## every open choice in a run of its own, and the curve (GRID=yes: all combinations)
 	@$(ENGINE) scripts/multiverse.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN" $(if $(GRID),--grid)
@@ -60,6 +64,9 @@ test: env  ## every check: linter, tests, notebooks, the book (as .ci/run does)
 test-nightly: export FACE_DECISIONS_FUZZ ?= 400
 test-nightly: env  ## every rule killed, runs damaged, thousands of hostile files (hours)
 	@$(PY) -m pytest -q -rA tests/test_hostile.py tests/nightly/faults.py
+
+test-slurm: env  ## a run on a Slurm of two nodes, started and ended here (tests/slurm)
+	@$(PY) tests/slurm/check.py
 
 reference: env  ## make tests/reference/ anew, the notebooks that nbval replays
 	@$(ENGINE) scripts/report.py --profile ci --run reference

@@ -461,6 +461,94 @@ rule summary:
         "python -m lib.summary {params.run:q}"
 
 
+# On a cluster the long loops of three chapters are cut into jobs that leave what they have computed
+# where the chapter finds it. They run before it (scripts/report.py) and are none of its inputs: here
+# and there a run has the same artefacts with the same records.
+SHARDS = int(config.get("shards", 0))
+
+if SHARDS:
+
+    rule finetuning_parts:
+        input:
+            expand(
+                f"{OUT}/parts/features/{{trunk}}.npz",
+                trunk=range(len(SETTINGS["02_finetuning"].pretrainings)),
+            ),
+
+    rule finetuning_part:
+        input:
+            ["lib/parts.py", *dependencies.modules_of(Path("lib/parts.py"))],
+            rules.faces.output[:2],
+        output:
+            f"{OUT}/parts/features/{{trunk}}.npz",
+        params:
+            settings=settings("02_finetuning"),
+            weights=weights(SETTINGS["02_finetuning"]),
+        threads: THREADS
+        shell:
+            "python -m lib.parts features 0 1 {output:q}"
+            " --trunk {wildcards.trunk} --parameters {params.settings:q}"
+
+    rule relevance_parts:
+        input:
+            expand(
+                f"{OUT}/parts/relevance/{{trunk}}-{{part}}.npz",
+                trunk=range(len(SETTINGS["02_finetuning"].pretrainings)),
+                part=range(SHARDS),
+            ),
+
+    rule relevance_part:
+        input:
+            ["lib/parts.py", *dependencies.modules_of(Path("lib/parts.py"))],
+            rules.finetuning.output.readouts,
+            rules.faces.output[:2],
+        output:
+            f"{OUT}/parts/relevance/{{trunk}}-{{part}}.npz",
+        params:
+            settings=settings("03_relevance"),
+            weights=weights(SETTINGS["02_finetuning"]),
+            shards=SHARDS,
+        threads: THREADS
+        shell:
+            "python -m lib.parts relevance {wildcards.part} {params.shards} {output:q}"
+            " --trunk {wildcards.trunk} --parameters {params.settings:q}"
+
+    rule masking_parts:
+        input:
+            expand(f"{OUT}/parts/masking/{{part}}.txt", part=range(SHARDS)),
+
+    # chapters that need none of the above, so that no node waits
+    rule beside_finetuning:
+        input:
+            rules.pretraining.output.notebook,
+            rules.own_faces.output.notebook,
+            rules.own_network.output.notebook,
+
+    rule beside_relevance:
+        input:
+            rules.dissection.output.notebook,
+
+    rule beside_masking:
+        input:
+            rules.humans.output.notebook,
+
+    rule masking_part:
+        input:
+            ["lib/parts.py", *dependencies.modules_of(Path("lib/parts.py"))],
+            rules.relevance.output.maps,
+            rules.finetuning.output.readouts,
+            rules.faces.output[:2],
+        output:
+            f"{OUT}/parts/masking/{{part}}.txt",
+        params:
+            settings=settings("04_masking"),
+            shards=SHARDS,
+        threads: THREADS
+        shell:
+            "python -m lib.parts masking {wildcards.part} {params.shards} {output:q}"
+            " --parameters {params.settings:q}"
+
+
 rule all:
     default_target: True
     input:

@@ -12,6 +12,8 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +31,15 @@ from lib.errors import InputError  # noqa: E402
 
 #: Chapter that makes the experiment page.
 EXPERIMENT = "06_humans"
+#: Profiles of Snakemake for clusters.
+CLUSTERS = ROOT / "cluster"
+#: Folder of a run for what the jobs of a cluster have computed of a chapter.
+PARTS = "parts"
+#: What the reader is told of the engine's log while jobs run elsewhere.
+TOLD = re.compile(
+    r"Job \d+ has been submitted with (SLURM jobid \S+ \(log: .*\))|Error in rule .*"
+    r"|\d+ of \d+ steps \(\d+%\) done|SLURM-job '\d+' failed.*"
+)
 LOCK = ROOT / ".cache" / "report.lock"
 
 
@@ -85,6 +96,65 @@ def _lock() -> object:
     return file
 
 
+def find_cluster(cluster: str) -> Path:
+    """Folder of a cluster's Snakemake profile: a name under ``cluster/``, or a path."""
+    for folder in (CLUSTERS / cluster, Path(cluster).expanduser()):
+        if (folder / "config.yaml").is_file():
+            return folder
+    known = sorted(path.parent.name for path in CLUSTERS.glob("*/config.yaml"))
+    raise InputError(
+        f"CLUSTER={cluster} is neither {' nor '.join(known)} nor a folder with a config.yaml; copy "
+        f"{os.path.relpath(CLUSTERS / 'slurm')} and adapt it."
+    )
+
+
+def _stages(
+    profile: Path, command: list[str], here: list[str], target: str, environment: dict[str, str]
+) -> list[list[str]]:
+    """Options and targets of each call of the engine for a run on a cluster.
+
+    Where the profile cuts long chapters into parts, these are computed before the chapter starts
+    and are none of its inputs: a run is complete without them, wherever it was made.
+    """
+    # more is told than of jobs that speak for themselves
+    there = ["--profile", str(profile), *here[2:], "--quiet", "host", "reason"]
+    settings = params.read_yaml(profile / "config.yaml")
+    words = settings.get("config", []) if isinstance(settings, dict) else []
+    stages = []
+    # what was spoilt is forced once, and a part of it would be computed from what it is now
+    if any(str(word).startswith("shards=") for word in words) and "--forcerun" not in here:
+        tried = subprocess.run(
+            [*command, *here, "--quiet", "rules", "host", "reason", "--dry-run", "--", target],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        due = re.findall(r"^(\w+) +\d+$", tried.stdout + tried.stderr, re.MULTILINE)
+        for rule in ("finetuning", "relevance", "masking"):
+            if rule in due:
+                beside = [f"beside_{rule}"] if target == "all" else []
+                stages.append([*there, "--", f"{rule}_parts", *beside])
+    return [*stages, [*there, "--", target]]
+
+
+def _follow(process: subprocess.Popen, log: int) -> int:
+    """Wait for the engine and tell what its log says of jobs; returns its exit status."""
+    place, begun = os.fstat(log).st_size, b""
+    while True:
+        status = process.poll()
+        # the engine writes on from where this file stands, so its place is left alone
+        while piece := os.pread(log, 1 << 16, place):
+            place += len(piece)
+            *lines, begun = (begun + piece).split(b"\n")
+            for line in lines:
+                if found := TOLD.search(line.decode("utf-8", "replace")):
+                    print(found.group(1) or found.group(), flush=True)
+        if status is not None:
+            return status
+        time.sleep(1)
+
+
 def _environment() -> dict[str, str]:
     environment = dict(os.environ)
     environment["PATH"] = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{environment.get('PATH', '')}"
@@ -98,7 +168,7 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def build(profile: str, set_: str, run: str, chapter: str) -> int:
+def build(profile: str, set_: str, run: str, chapter: str, cluster: str = "") -> int:
     """Run the workflow up to the book, or up to one chapter; returns the exit status."""
     name, settings = params.resolve(profile, set_, run)
     params.read_timeout(os.environ.get(params.TIMEOUT, ""))
@@ -109,6 +179,7 @@ def build(profile: str, set_: str, run: str, chapter: str) -> int:
     for file in ("_config.yml", "_toc.yml"):
         if not isinstance(params.read_yaml(ROOT / file), dict):
             raise InputError(f"{ROOT / file} must hold 'name: value' lines; restore it.")
+    elsewhere = find_cluster(cluster) if cluster else None
     lock = _lock()
     folder = ROOT / "data" / "runs" / name
     departures = params.write_set(params.parse_set(set_))
@@ -118,16 +189,16 @@ def build(profile: str, set_: str, run: str, chapter: str) -> int:
     command = [
         str(ROOT / ".venv-dag" / "bin" / "snakemake"),
         *("--snakefile", str(ROOT / "Snakefile"), "--directory", str(ROOT)),
-        *("--configfile", str(record), "--cores", "all"),
+        *("--configfile", str(record)),
         *("--nolock", "--rerun-incomplete", "--keep-going"),
         *("--max-checksum-file-size", "100000000"),
         *("--quiet", "rules", "host", "reason", "progress"),
     ]
+    here = ["--cores", "all"]
     spoilt = _spoilt(name, settings)
     if spoilt:
         print(f"made again, not what this run has made: {', '.join(spoilt)}", flush=True)
-        command += ["--forcerun", *spoilt]
-    command += ["--", target]
+        here += ["--forcerun", *spoilt]
     print(f"Run {name!r}: settings checked, {len(params.CHAPTERS)} chapters", flush=True)
     start = time.time()
     # Notebooks speak to the reader on stdout, which is ours; stderr is the engine's own log. It
@@ -139,14 +210,27 @@ def build(profile: str, set_: str, run: str, chapter: str) -> int:
     if departures:
         # what comes out the same as in the profile's own run is taken from there
         environment.setdefault(params.TAKE_FROM, profile)
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=engine_log)
+    stages, process = [[*here, "--", target]], None
     try:
-        status = process.wait()
+        if elsewhere:
+            # a lock on a file of this machine need not be seen from another
+            environment.pop("FACE_DECISIONS_LOCK")
+            stages = _stages(elsewhere, command, here, target, environment)
+        for stage in stages:
+            process = subprocess.Popen(
+                command + stage, cwd=ROOT, env=environment, stderr=engine_log
+            )
+            status = _follow(process, engine_log.fileno()) if elsewhere else process.wait()
+            if status:
+                break
     except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        process.wait()
+        if process:
+            process.send_signal(signal.SIGINT)
+            process.wait()
         print("\nStopped. What was finished is kept; the same command goes on.", file=sys.stderr)
         return 130
+    if elsewhere and not status and not chapter:
+        shutil.rmtree(folder / PARTS, ignore_errors=True)
     del lock
     engine_log.seek(0)
     said = engine_log.readlines()
@@ -241,12 +325,13 @@ def main() -> int:
     parser.add_argument("--set", default="", dest="set_")
     parser.add_argument("--run", default="")
     parser.add_argument("--chapter", default="")
+    parser.add_argument("--cluster", default="", help="name under cluster/, or a folder")
     parser.add_argument("--experiment", action="store_true", help="the experiment page")
     given = parser.parse_args()
     try:
         if given.experiment:
             return show_experiment(given.profile, given.set_, given.run)
-        return build(given.profile, given.set_, given.run, given.chapter)
+        return build(given.profile, given.set_, given.run, given.chapter, given.cluster)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
