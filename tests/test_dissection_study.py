@@ -336,7 +336,9 @@ def test_planted_bias_is_found_and_dealt_groups_give_luck():
 def test_all_layers_come_back_from_one_file(found, tmp_path):
     data = study.to_dataset(found)
     assert data.sizes["unit"] == 12 and set(data["layer"].to_numpy()) == {"first", "second"}
-    path = save_dataset(data, tmp_path / "dissection.nc", {"chapter": "07_dissection"})
+    path = save_dataset(
+        data, tmp_path / "dissection.nc", {"chapter": "07_dissection", "parameters": {}}
+    )
     with load_dataset(path, made_by="07_dissection") as back:
         part = back.isel(unit=back["layer"].to_numpy() == "second")
         np.testing.assert_allclose(part["iou"], found["own"]["second"]["iou"], rtol=1e-6)

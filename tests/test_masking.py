@@ -466,7 +466,9 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(study, scores, monkeypatc
         resumed = compute(study, **settings)
     assert 0 < sum(map(len, spy.images.values())) < total
     for name, data in (("whole", whole), ("resumed", resumed)):
-        store.save_dataset(data, tmp_path / f"{name}.nc", {"chapter": "04_masking"})
+        store.save_dataset(
+            data, tmp_path / f"{name}.nc", {"chapter": "04_masking", "parameters": {}}
+        )
     assert (tmp_path / "whole.nc").read_bytes() == (tmp_path / "resumed.nc").read_bytes()
     assert not (tmp_path / "kept" / "relevance_old-0.npz").exists()
     # all is there now
@@ -1029,7 +1031,8 @@ def test_a_run_is_opened_and_matched(tmp_path, monkeypatch):
 
     def save(names):
         named = maps.assign_coords(identity=list(names)).rename("relevance").to_dataset()
-        store.save_dataset(named, tmp_path / "data" / "runs" / "r" / "relevance.nc", {})
+        path = tmp_path / "data" / "runs" / "r" / "relevance.nc"
+        store.save_dataset(named, path, {"chapter": "03_relevance", "parameters": {}})
 
     save(PEOPLE)
     found = masking.load_study("r")
