@@ -163,6 +163,17 @@ def _read_timings() -> dict[str, dict[str, list[float]]]:
     return {}
 
 
+@contextlib.contextmanager
+def _progress_to(folder):
+    """Name of the file to which the kernel, which inherits the environment, writes its progress."""
+    bar = folder / "progress.json"
+    os.environ[progress.VARIABLE] = str(bar)
+    try:
+        yield bar
+    finally:
+        del os.environ[progress.VARIABLE]
+
+
 def _expected(chapter: str, run: str) -> list[float]:
     """Seconds per cell of the last run of this name, else of the newest run of any name."""
     known = _read_timings().get(chapter, {})
@@ -236,9 +247,7 @@ def execute(
     expected = _expected(chapter, settings.run)
     took = f", took {_clock(sum(expected))} last time" if expected else ""
     print(f"{chapter}: running in {os.path.relpath(folder, store.ROOT)}{took}", flush=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        bar = Path(scratch) / "progress.json"
-        os.environ[progress.VARIABLE] = str(bar)
+    with tempfile.TemporaryDirectory() as scratch, _progress_to(Path(scratch)) as bar:
         display = Display(chapter, bar, expected)
 
         class Engine(NBClientEngine):

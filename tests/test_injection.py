@@ -87,7 +87,7 @@ def test_a_page_of_the_book_shows_names_as_they_are(browser, tmp_path):
     page.metadata["kernelspec"] = {"name": "python3", "display_name": "Python"}
     page.cells.append(publish.footer(page, "01_faces", "ci"))
     nbformat.write(page, tmp_path / "page.ipynb")
-    settings = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    settings = publish.configure((ROOT / "_config.yml").read_text(encoding="utf-8"))
     (tmp_path / "_config.yml").write_text(settings, encoding="utf-8")
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: page\n")
     shutil.copytree(ROOT / "book" / "_static", tmp_path / "book" / "_static")

@@ -397,7 +397,9 @@ def test_a_missing_table_names_its_chapter(run):
 
 
 def test_a_table_that_says_why_it_is_empty_counts_as_empty(run):
-    store.save_table(pd.DataFrame({"why": ["no pair"]}), run / "choices.csv", {"chapter": "x"})
+    store.save_table(
+        pd.DataFrame({"why": ["no pair"]}), run / "choices.csv", {"chapter": "x", "parameters": {}}
+    )
     (run / "survival.csv").write_text("\n")
     tables = summary.load_tables(run)
     assert tables["choices"].empty and list(tables["choices"].columns) == [

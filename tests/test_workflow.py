@@ -14,6 +14,7 @@ import struct
 import subprocess
 import termios
 import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -62,6 +63,9 @@ def start(repository: Path, **options) -> subprocess.Popen:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # Ctrl-C works even if whoever started these tests has it ignored, as shells do for jobs in
+        # the background.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
