@@ -131,8 +131,9 @@ def fit_crossed(groups: Sequence[np.ndarray], confidence: float = 0.95) -> dict[
         "p": 2 * stats.t.sf(abs(t), df),
         "low": estimate - half,
         "high": estimate + half,
-        "sd_identity": np.sqrt((mean["identity"] - mean["residual"]) / m),
-        "sd_network": np.sqrt((mean["network"] - mean["residual"]) / n),
+        # rounding may leave a variance of nothing a hair below zero
+        "sd_identity": np.sqrt(max(mean["identity"] - mean["residual"], 0.0) / m),
+        "sd_network": np.sqrt(max(mean["network"] - mean["residual"], 0.0) / n),
         "sd_residual": np.sqrt(mean["residual"]),
     }
 
