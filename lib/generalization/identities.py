@@ -131,9 +131,8 @@ def fit_crossed(groups: Sequence[np.ndarray], confidence: float = 0.95) -> dict[
         "p": 2 * stats.t.sf(abs(t), df),
         "low": estimate - half,
         "high": estimate + half,
-        # rounding may leave a variance of nothing a hair below zero
-        "sd_identity": np.sqrt(max(mean["identity"] - mean["residual"], 0.0) / m),
-        "sd_network": np.sqrt(max(mean["network"] - mean["residual"], 0.0) / n),
+        "sd_identity": _root((mean["identity"] - mean["residual"]) / m),
+        "sd_network": _root((mean["network"] - mean["residual"]) / n),
         "sd_residual": np.sqrt(mean["residual"]),
     }
 
@@ -239,6 +238,11 @@ def _fit(groups: list[np.ndarray], confidence: float, note: str = "") -> dict:
     if np.isnan(fitted["se"]):
         sizes["note"] = "all areas are equal: no variance to analyse"
     return sizes | fitted
+
+
+def _root(variance):
+    """A standard deviation; not a number where the estimate of the variance is below zero."""
+    return np.sqrt(variance) if variance >= 0 else np.nan
 
 
 def _holm(rows: list[dict]) -> list[dict]:
