@@ -83,3 +83,17 @@ def write_dictionary(folder: Path) -> Path:
 def faces_folder(tmp_path) -> Path:
     """Six images of two people, one with a name outside ASCII."""
     return write_faces(tmp_path / "faces")
+
+
+def varint(number):
+    """A number as protocol buffers, of which ONNX files are made, write it."""
+    out = b""
+    while number > 127:
+        out += bytes([number & 127 | 128])
+        number >>= 7
+    return out + bytes([number])
+
+
+def message(field, content):
+    """A field of protocol buffers that holds bytes."""
+    return varint(field << 3 | 2) + varint(len(content)) + content

@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import xarray as xr
+from conftest import message, varint
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
@@ -168,23 +169,11 @@ def _write_pickle(path):
     path.write_bytes(pickle.dumps(_arrays(), 4))
 
 
-def _varint(number):
-    out = b""
-    while number > 127:
-        out += bytes([number & 127 | 128])
-        number >>= 7
-    return out + bytes([number])
-
-
-def _message(field, content):
-    return _varint(field << 3 | 2) + _varint(len(content)) + content
-
-
 def _write_onnx(path):
     value = np.arange(12, dtype="<f4").reshape(3, 4)
-    dims = _message(1, b"".join(map(_varint, value.shape)))
-    tensor = dims + b"\x10\x01" + _message(8, b"a/b") + _message(9, value.tobytes())
-    path.write_bytes(b"\x08\x08" + _message(7, _message(5, tensor) * 2))
+    dims = message(1, b"".join(map(varint, value.shape)))
+    tensor = dims + b"\x10\x01" + message(8, b"a/b") + message(9, value.tobytes())
+    path.write_bytes(b"\x08\x08" + message(7, message(5, tensor) * 2))
 
 
 def _write_tar(path):

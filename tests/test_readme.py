@@ -64,13 +64,10 @@ def test_it_begins_with_the_question_the_answer_and_two_commands():
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run that has its summary, and no chapter."""
-    from test_summary import make_tables
+    from test_summary import save_tables
 
     monkeypatch.setattr(store, "ROOT", tmp_path)
-    out = store.run_folder("r")
-    for name, table in make_tables().items():
-        parameters = {"size": 64} if name == "faces" else {"confidence": 0.9}
-        store.save_table(table, out / f"{name}.csv", store.provenance("x", parameters))
+    out = save_tables("r")
     summary.write_summary("r")
     return out
 

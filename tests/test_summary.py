@@ -353,14 +353,19 @@ def style():
         yield
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "ROOT", tmp_path)
-    out = store.run_folder("r")
+def save_tables(run):
+    """The tables of all chapters in the folder of a run, which is returned."""
+    out = store.run_folder(run)
     for name, table in make_tables().items():
         parameters = {"size": 64} if name == "faces" else {"confidence": 0.9}
         store.save_table(table, out / f"{name}.csv", store.provenance("x", parameters))
     return out
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    return save_tables("r")
 
 
 def test_a_run_keeps_table_figure_and_words_and_makes_them_again_to_the_byte(run):

@@ -12,6 +12,7 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
+from conftest import message, varint
 
 from lib import weights
 from lib.errors import InputError
@@ -148,18 +149,6 @@ def test_bad_npz_is_refused(tmp_path):
 
 
 # -------------------------------------------------------------------------------------------- onnx
-
-
-def varint(number):
-    out = b""
-    while number > 127:
-        out += bytes([number & 127 | 128])
-        number >>= 7
-    return out + bytes([number])
-
-
-def message(field, content):
-    return varint(field << 3 | 2) + varint(len(content)) + content
 
 
 def onnx_bytes(arrays, packed):
