@@ -53,6 +53,8 @@ env:  ## the two virtual environments (make does this by itself)
 	echo "Python 3.11 is needed and no working Python was found: install it, then run make again."; exit 1
 
 book: env  ## the whole report, from faces to pages
+	@[ -z "$$CHAPTER" ] || { echo "make book makes the whole report; for one chapter and what it" \
+	  "needs: make chapter CHAPTER=$$CHAPTER"; exit 2; }
 	@$(ENGINE) scripts/report.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN" --cluster "$$CLUSTER"
 
 chapter: env  ## one chapter and what it needs: make chapter CHAPTER=01_faces

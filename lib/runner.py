@@ -22,13 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import papermill
 import psutil
 import yaml
-from nbclient.exceptions import DeadKernelError
-from papermill.engines import NBClientEngine, papermill_engines
-from papermill.exceptions import PapermillExecutionError
 
 from lib import params, progress, reuse, store
 from lib.errors import InputError
@@ -199,6 +194,84 @@ def _remember(chapter: str, run: str, durations: list[float]) -> None:
         temporary.write_text(json.dumps(timings), encoding="utf-8")
 
 
+def _run_cells(
+    chapter: str, settings: params.Chapter, source: Path, log: Path, expected: list[float]
+) -> list[float]:
+    """Execute the notebook ``source`` into ``log``; returns the seconds of each of its cells.
+
+    Papermill is imported here: that takes three seconds, and a chapter that is taken over from
+    another run does not need it.
+    """
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.engines import NBClientEngine, papermill_engines
+    from papermill.exceptions import PapermillExecutionError
+
+    with tempfile.TemporaryDirectory() as scratch, _progress_to(Path(scratch)) as bar:
+        display = Display(chapter, bar, expected)
+
+        class Engine(NBClientEngine):
+            """Papermill's own engine, telling the display which cell starts."""
+
+            @classmethod
+            def execute_managed_notebook(cls, nb_man, kernel_name, **options):
+                begin = nb_man.cell_start
+
+                def cell_start(cell, cell_index=None, **more):
+                    display.start_cell(cell_index or 0, len(nb_man.nb.cells))
+                    return begin(cell, cell_index, **more)
+
+                nb_man.cell_start = cell_start
+                return super().execute_managed_notebook(nb_man, kernel_name, **options)
+
+        papermill_engines.register("display", Engine)
+        try:
+            with display:
+                papermill.execute_notebook(
+                    str(source),
+                    str(log),
+                    parameters=settings.model_dump(mode="json"),
+                    kernel_name="python3",
+                    engine_name="display",
+                    progress_bar=False,
+                    cwd=str(store.ROOT),
+                )
+        except RuntimeError as error:
+            if not isinstance(error, DeadKernelError) and "Kernel died" not in str(error):
+                raise
+            where = os.path.relpath(log, store.ROOT)
+            if display.overdue:
+                raise InputError(
+                    f"{chapter} took longer than the {display.limit:g} minutes it may take and was "
+                    f"stopped ({display.overdue}): if it hangs, look at that cell in {where}; if "
+                    "it only needs longer, run again with TIMEOUT=<minutes>, 0 for no limit (what "
+                    "was finished before is kept)."
+                ) from None
+            raise InputError(
+                f"{chapter} was ended by the system in cell {display.cell}, most often because "
+                f"memory did not suffice: {_take_less(chapter, settings)} (what was finished "
+                "before is kept)."
+            ) from None
+        except PapermillExecutionError as error:
+            said = str(error.evalue).strip().splitlines()
+            short = any(word in f"{error.ename} {error.evalue}" for word in _MEMORY)
+            less = f"Memory does not suffice: {_take_less(chapter, settings)}. "
+            advice = less if short else ""
+            raise InputError(
+                f"{chapter} stopped in cell {error.cell_index + 1}: {error.ename}: "
+                f"{said[0] if said else ''} {advice}The partly executed notebook, with the "
+                "traceback, is "
+                f"{os.path.relpath(log, store.ROOT)}; what was finished before is kept."
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f"{chapter} could not be written to {log.parent.parent}: {error.strerror}; mend "
+                "that and run again (what was finished before is kept)."
+            ) from None
+        display.end()
+    return display.durations
+
+
 def execute(
     chapter: str,
     values: dict[str, Any],
@@ -260,69 +333,10 @@ def execute(
     expected = _expected(chapter, settings.run)
     took = f", took {_clock(sum(expected))} last time" if expected else ""
     print(f"{chapter}: running in {os.path.relpath(folder, store.ROOT)}{took}", flush=True)
-    with tempfile.TemporaryDirectory() as scratch, _progress_to(Path(scratch)) as bar:
-        display = Display(chapter, bar, expected)
+    start = time.monotonic()
+    durations = _run_cells(chapter, settings, source, log, expected)
+    import nbformat  # as late as Papermill, which brings it
 
-        class Engine(NBClientEngine):
-            """Papermill's own engine, telling the display which cell starts."""
-
-            @classmethod
-            def execute_managed_notebook(cls, nb_man, kernel_name, **options):
-                begin = nb_man.cell_start
-
-                def cell_start(cell, cell_index=None, **more):
-                    display.start_cell(cell_index or 0, len(nb_man.nb.cells))
-                    return begin(cell, cell_index, **more)
-
-                nb_man.cell_start = cell_start
-                return super().execute_managed_notebook(nb_man, kernel_name, **options)
-
-        papermill_engines.register("display", Engine)
-        start = time.monotonic()
-        try:
-            with display:
-                papermill.execute_notebook(
-                    str(source),
-                    str(log),
-                    parameters=settings.model_dump(mode="json"),
-                    kernel_name="python3",
-                    engine_name="display",
-                    progress_bar=False,
-                    cwd=str(store.ROOT),
-                )
-        except RuntimeError as error:
-            if not isinstance(error, DeadKernelError) and "Kernel died" not in str(error):
-                raise
-            where = os.path.relpath(log, store.ROOT)
-            if display.overdue:
-                raise InputError(
-                    f"{chapter} took longer than the {display.limit:g} minutes it may take and was "
-                    f"stopped ({display.overdue}): if it hangs, look at that cell in {where}; if "
-                    "it only needs longer, run again with TIMEOUT=<minutes>, 0 for no limit (what "
-                    "was finished before is kept)."
-                ) from None
-            raise InputError(
-                f"{chapter} was ended by the system in cell {display.cell}, most often because "
-                f"memory did not suffice: {_take_less(chapter, settings)} (what was finished "
-                "before is kept)."
-            ) from None
-        except PapermillExecutionError as error:
-            said = str(error.evalue).strip().splitlines()
-            short = any(word in f"{error.ename} {error.evalue}" for word in _MEMORY)
-            less = f"Memory does not suffice: {_take_less(chapter, settings)}. "
-            advice = less if short else ""
-            raise InputError(
-                f"{chapter} stopped in cell {error.cell_index + 1}: {error.ename}: "
-                f"{said[0] if said else ''} {advice}The partly executed notebook, with the "
-                "traceback, is "
-                f"{os.path.relpath(log, store.ROOT)}; what was finished before is kept."
-            ) from None
-        except OSError as error:
-            raise InputError(
-                f"{chapter} could not be written to {folder}: {error.strerror}; mend that and run "
-                "again (what was finished before is kept)."
-            ) from None
-        display.end()
     notebook = nbformat.read(log, as_version=4)
     # where and with what it was computed: the book may be built elsewhere (lib/publish.py)
     notebook.metadata["face_decisions"] = {"versions": versions(), "machine": processor()}
@@ -334,7 +348,7 @@ def execute(
     record = reuse.make_record(settings, outputs, inputs, state, pages)
     with store.atomic_path(params.record_path(chapter, settings.run)) as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    _remember(chapter, settings.run, display.durations)
+    _remember(chapter, settings.run, durations)
     print(f"{chapter}: done in {_clock(time.monotonic() - start)}", flush=True)
     return output
 
