@@ -122,20 +122,6 @@ def frontal(faces: FaceSet) -> np.ndarray:
     return ahead.index.to_numpy()
 
 
-def load_frontal(run: str) -> tuple[list[str], np.ndarray]:
-    """Identities of a run and their frontal images.
-
-    Returns
-    -------
-    names : list of str
-        Sorted.
-    images : ndarray of uint8, (identity, y, x), 0 to 255
-    """
-    faces = load_faces(run)
-    rows = frontal(faces)
-    return faces.table["identity"].iloc[rows].tolist(), faces.images(rows)
-
-
 # --------------------------------------------------------------------------------------- networks
 
 

@@ -158,9 +158,10 @@ def test_the_readouts_of_a_run_fit_its_trunks(run, tmp_path):
     readouts, trunks = inputs.load_readouts(run), inputs.load_trunks(run)
     assert list(readouts) == list(trunks) == ["my__net"]
     assert [r.name for r in readouts["my__net"]] == ["identity-0", "identity-1"]
-    names, images = inputs.load_frontal(run)
-    assert names == ["ada", "ben", "cleo"]
-    features = vgg.compute_features(trunks["my__net"], images, progress=False)
+    faces = inputs.load_faces(run)
+    rows = inputs.frontal(faces)
+    assert faces.table["identity"].iloc[rows].tolist() == ["ada", "ben", "cleo"]
+    features = vgg.compute_features(trunks["my__net"], faces.images(rows), progress=False)
     for found, expected in zip(readouts["my__net"], trained, strict=True):
         np.testing.assert_array_equal(found.kernel, expected.kernel)
         assert found.logits(features).shape == (3, 3)

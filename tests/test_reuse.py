@@ -110,7 +110,7 @@ def test_the_runner_takes_over_only_when_it_is_told_from_where(repository, monke
     def executed(*_, **__):
         raise AssertionError("computed")
 
-    monkeypatch.setattr(runner.papermill, "execute_notebook", executed)
+    monkeypatch.setattr("papermill.execute_notebook", executed)
     given = {"outputs": files("two")["outputs"], "inputs": files("two")["inputs"]}
     arguments = [CHAPTER, "--parameters", "{run: two}", "--outputs", *given["outputs"]]
     arguments += ["--inputs", *given["inputs"], "--state", CHAPTER, "{run: two}", "abc"]

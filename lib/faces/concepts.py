@@ -178,13 +178,6 @@ def get_concept(name):
     return CONCEPTS[name]
 
 
-def concepts_of_region(region):
-    """Names of the concepts of one region, in the order of `CONCEPTS`."""
-    if region not in REGIONS:
-        raise InputError(f"there is no region {region!r}: choose among {', '.join(REGIONS)}.")
-    return [name for name, concept in CONCEPTS.items() if concept.region == region]
-
-
 def expression_weights(units, strength=1.0):
     """Face units of a set of action units.
 

@@ -7,7 +7,7 @@ y = 1.05, tip of the nose at (0, -.35, 1.26), chin at y = -1.1.
 """
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numba
 import numpy as np
@@ -89,10 +89,6 @@ class Surface:
     def tree(self):
         """The points in a k-d tree, to find the nearest ones."""
         return cKDTree(self.points)
-
-    def with_points(self, points):
-        """The same skin with moved points; normals are computed again."""
-        return replace(self, points=points, normals=compute_normals(points, self.triangles))
 
 
 @numba.njit(cache=True, nogil=True)
