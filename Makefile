@@ -54,7 +54,7 @@ env:  ## the two virtual environments (make does this by itself)
 
 book: env  ## the whole report, from faces to pages
 	@[ -z "$$CHAPTER" ] || { echo "make book makes the whole report; for one chapter and what it" \
-	  "needs: make chapter CHAPTER=$$CHAPTER"; exit 2; }
+	  "needs: make chapter CHAPTER=$$CHAPTER" >&2; exit 2; }
 	@$(ENGINE) scripts/report.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN" --cluster "$$CLUSTER"
 
 chapter: env  ## one chapter and what it needs: make chapter CHAPTER=01_faces

@@ -254,6 +254,7 @@ def test_a_misspelt_setting_of_make_starts_nothing(root):
     [
         (["chapter"], "Which chapter? make chapter CHAPTER=01_faces"),
         (["chapter", "CHAPTER="], "Which chapter?"),
+        (["book", "CHAPTER=01_faces"], "for one chapter and what it needs: make chapter CHAPTER="),
         (["multiverse", "GRID=maybe"], "GRID=maybe is neither yes nor no."),
     ],
 )
