@@ -565,21 +565,23 @@ def choose_precision(wanted: str = "auto", cpuinfo: str | Path = "/proc/cpuinfo"
     Raises
     ------
     InputError
-        A name other than auto, float32, bfloat16; bfloat16 on a processor that cannot compute in it
-        at all (x86 without AVX-512).
+        A name other than auto, float32, bfloat16.
     """
     if wanted not in ("auto", "float32", "bfloat16"):
         raise InputError(f"There is no precision {wanted!r}; use auto, float32 or bfloat16.")
-    if wanted == "bfloat16" and not has_bfloat16(cpuinfo):
-        flags = _processor_flags(cpuinfo)
-        if "avx2" in flags and "avx512f" not in flags:
-            raise InputError(
-                "This processor cannot compute in bfloat16 (it lacks AVX-512); use precision: auto "
-                "or float32."
-            )
     if wanted != "auto":
         return wanted
     return "bfloat16" if has_bfloat16(cpuinfo) else "float32"
+
+
+def rounds_bfloat16(cpuinfo: str | Path = "/proc/cpuinfo") -> bool:
+    """Whether convolutions in bfloat16 are computed in float32 and rounded: x86 without AVX-512.
+
+    TensorFlow has none of them for such a processor. Factors are rounded to bfloat16, products are
+    added up in float32, and the sum is rounded, as by processors that have them; it is not faster.
+    """
+    flags = _processor_flags(cpuinfo)
+    return "avx2" in flags and "avx512f" not in flags and not has_bfloat16(cpuinfo)
 
 
 def device_name() -> str:
@@ -592,12 +594,22 @@ def device_name() -> str:
 
 
 def with_precision(model: tf.keras.Model, precision: str) -> tf.keras.Model:
-    """The same network computing in ``precision``; weights stay float32."""
+    """The same network computing in ``precision``; weights stay float32.
+
+    Where there is no bfloat16 it is rounded to, see :func:`rounds_bfloat16`.
+    """
     if precision == "float32":
         return model
+    rounds = rounds_bfloat16()
 
     def clone(layer):
-        return type(layer).from_config(layer.get_config() | {"dtype": "mixed_bfloat16"})
+        copy = type(layer).from_config(layer.get_config() | {"dtype": "mixed_bfloat16"})
+        if rounds and isinstance(copy, tf.keras.layers.Conv2D):
+            convolve = copy.convolution_op
+            copy.convolution_op = lambda x, kernel: tf.cast(
+                convolve(tf.cast(x, tf.float32), tf.cast(kernel, tf.float32)), tf.bfloat16
+            )
+        return copy
 
     copy = tf.keras.models.clone_model(model, clone_function=clone)
     copy.set_weights(model.get_weights())

@@ -349,10 +349,6 @@ def test_features_are_the_models_whatever_the_batch():
 
 
 def test_features_in_bfloat16_are_nearly_those_in_float32():
-    try:
-        vgg.choose_precision("bfloat16")
-    except InputError as refusal:
-        pytest.skip(str(refusal))
     trunk = vgg.Trunk("t", vgg.build_vgg16(32, random_weights(5)))
     images = np.random.default_rng(6).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     expected = trunk.model(trunk.prepare(images)).numpy()
@@ -361,12 +357,35 @@ def test_features_in_bfloat16_are_nearly_those_in_float32():
     assert np.abs(half - expected).max() > 0
 
 
-def test_bfloat16_is_refused_where_the_processor_cannot(tmp_path):
-    (tmp_path / "old").write_text("flags\t\t: fpu sse4_2 avx2\n")
-    with pytest.raises(InputError, match="cannot compute in bfloat16"):
-        vgg.choose_precision("bfloat16", tmp_path / "old")
-    (tmp_path / "new").write_text("flags\t\t: fpu avx2 avx512f\n")
-    assert vgg.choose_precision("bfloat16", tmp_path / "new") == "bfloat16"
+def test_convolutions_are_rounded_as_bfloat16_is_where_the_processor_has_none(monkeypatch):
+    """Against factors rounded and summed in float64, and the sum rounded."""
+
+    def rounded(x):
+        return tf.cast(tf.cast(x, tf.bfloat16), tf.float64).numpy()
+
+    generator = np.random.default_rng(7)
+    kernel, x = generator.normal(size=(3, 3, 3, 8)), generator.normal(size=(2, 6, 6, 3))
+    layers = [tf.keras.Input((6, 6, 3)), tf.keras.layers.Conv2D(8, 3, activation="relu")]
+    model = tf.keras.Sequential(layers)
+    model.set_weights([kernel, np.zeros(8)])
+    monkeypatch.setattr(vgg, "rounds_bfloat16", lambda: True)
+    found = vgg.with_precision(model, "bfloat16")
+    assert found.output.dtype == tf.bfloat16
+    windows = np.lib.stride_tricks.sliding_window_view(rounded(x), (3, 3), axis=(1, 2))
+    exact = np.einsum("nijcab,abco->nijo", windows, rounded(kernel))
+    expected = rounded(np.maximum(exact, 0))
+    # a graph, in which TensorFlow fuses what it can: without the rounding it fails there
+    given = tf.cast(tf.function(found)(tf.constant(x, tf.float32)), tf.float64).numpy()
+    assert (given == expected).mean() > 0.99
+    np.testing.assert_allclose(given, expected, rtol=2**-7, atol=1e-6)
+
+
+def test_where_convolutions_in_bfloat16_are_rounded(tmp_path):
+    cases = [("fpu sse4_2 avx2", True), ("fpu avx2 avx512f", False), ("asimd bf16", False)]
+    for flags, expected in cases:
+        (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n")
+        assert vgg.rounds_bfloat16(tmp_path / "cpuinfo") == expected
+        assert vgg.choose_precision("bfloat16", tmp_path / "cpuinfo") == "bfloat16"
 
 
 @pytest.mark.parametrize(

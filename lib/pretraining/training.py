@@ -31,7 +31,7 @@ from lib.pretraining.images import (
 )
 from lib.pretraining.network import Network, State, count_channels, initial_state, widen, width_of
 from lib.store import atomic_path, load_arrays
-from lib.vgg import MEANS, choose_precision
+from lib.vgg import MEANS, choose_precision, rounds_bfloat16
 
 BETA_1, BETA_2, ADAM_EPSILON = 0.9, 0.98, 1e-7
 #: Columns of the history.
@@ -400,6 +400,11 @@ def train_trunk(
     folder = Path(folder)
     path = folder / "checkpoint.npz"
     precision = choose_precision(precision)
+    if precision == "bfloat16" and rounds_bfloat16():
+        raise InputError(
+            "This processor cannot train in bfloat16 (it lacks AVX-512); use precision: auto or "
+            "float32."
+        )
     data = _Data(pictures, training, people)
     rendered = pictures.table["person"].nunique()
     about = json.loads(json.dumps(asdict(training) | {"people": asdict(people)}))
