@@ -36,16 +36,14 @@ class Browser:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        port_file = Path(profile) / "DevToolsActivePort"
-        deadline = time.time() + 60
-        while not port_file.is_file() or "\n" not in port_file.read_text():
-            if time.time() > deadline or self._process.poll() is not None:
-                raise RuntimeError(f"{program} did not start")
-            time.sleep(0.05)
-        port = port_file.read_text().split()[0]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as answer:
-            page = next(t for t in json.load(answer) if t["type"] == "page")
-        self._socket = websocket.create_connection(page["webSocketDebuggerUrl"], timeout=300)
+        try:
+            self._socket = self._connect(program, Path(profile) / "DevToolsActivePort")
+        except BaseException:
+            # one that was too slow to answer would go on without us
+            self._process.kill()
+            self._process.wait()
+            self._folder.cleanup()
+            raise
         self._ids = itertools.count(1)
         #: Console errors, uncaught exceptions and failed requests since the last `open`.
         self.problems: list[str] = []
@@ -54,6 +52,18 @@ class Browser:
         self.loaded: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+
+    def _connect(self, program: str, port_file: Path) -> websocket.WebSocket:
+        """A connection to the first page, as soon as the browser has said where it listens."""
+        deadline = time.monotonic() + 180
+        while not port_file.is_file() or "\n" not in port_file.read_text():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise RuntimeError(f"{program} did not start")
+            time.sleep(0.05)
+        port = port_file.read_text().split()[0]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as answer:
+            page = next(t for t in json.load(answer) if t["type"] == "page")
+        return websocket.create_connection(page["webSocketDebuggerUrl"], timeout=300)
 
     def close(self) -> None:
         self._socket.close()
@@ -105,9 +115,9 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Page.navigate", url=address)
-        deadline = time.time() + 60
+        deadline = time.monotonic() + 180
         while self.run("document.readyState + location.href") != "complete" + address:
-            if time.time() > deadline:
+            if time.monotonic() > deadline:
                 raise RuntimeError(f"{address} did not load; at {self.run('location.href')}")
             time.sleep(0.05)
         time.sleep(0.2)  # scripts that start after load
