@@ -71,7 +71,11 @@ def start(repository: Path, **options) -> subprocess.Popen:
 
 def carry_out(repository: Path, **options) -> tuple[int, str]:
     process = start(repository, **options)
-    said, _ = process.communicate(timeout=300)
+    try:
+        said, _ = process.communicate(timeout=900)
+    finally:
+        if process.poll() is None:  # one that hangs would hold the lock, and fail all that follow
+            os.killpg(process.pid, signal.SIGKILL)
     return process.returncode, said
 
 
