@@ -28,6 +28,10 @@ COMMITTED = "executed/default/"
 FILES = "files.json"
 #: Folder of a run whose sub-folders are finished pages: in the book they are ``pages/<name>/``.
 PAGES = "pages"
+#: How the system says that it cannot write.
+CANNOT_WRITE = re.compile(
+    r"No space left on device|[Qq]uota exceeded|Read-only file system|Permission denied"
+)
 #: Parts of the theme's pages that fail where there is no network, weigh without need, or are wrong
 #: when they are read aloud.
 UNWANTED = (
@@ -172,31 +176,72 @@ def build(run: str) -> Path:
         in ``book/_build/<run>/build.log``); the book that was there before stays.
     """
     source = assemble(run)
-    folder = source.parent
+    render(source, source.parent)
+    return replace_book(source.parent / "work" / "_build" / "html", source.parent, run)
+
+
+def render(source: Path, folder: Path) -> None:
+    """Build the pages of ``source`` strictly in ``folder/work``; ``build.log`` is what was said.
+
+    Raises
+    ------
+    InputError
+        Jupyter Book warned, failed, could not write, or took longer than a chapter may take.
+    """
     log = folder / "build.log"
     command = [
         *(str(Path(sys.executable).with_name("jupyter-book")), "build", str(source)),
         *("--path-output", str(folder / "work"), "-W", "-n", "--keep-going"),
     ]
-    with log.open("w", encoding="utf-8") as file:
-        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=store.ROOT)
-    text = log.read_text(encoding="utf-8", errors="replace")
-    if done.returncode:
-        # Sphinx does not warn again about a page it has already read: forget what it read.
+    limit = params.read_timeout(os.environ.get(params.TIMEOUT, ""))
+    shown = os.path.relpath(log, store.ROOT)
+    try:
+        with log.open("w", encoding="utf-8") as file:
+            status = subprocess.run(
+                command,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                cwd=store.ROOT,
+                timeout=60 * limit or None,
+            ).returncode
+    except subprocess.TimeoutExpired:
         shutil.rmtree(folder / "work", ignore_errors=True)
-        said = [ln for ln in text.splitlines() if re.search(r"WARNING|ERROR|Error:", ln)]
-        listed = list(dict.fromkeys(said[:12])) or text[-1500:].splitlines()
         raise InputError(
-            f"Jupyter Book refused the pages (log: {os.path.relpath(log, store.ROOT)}):", *listed
-        )
-    made, published = folder / "work" / "_build" / "html", folder / "html"
+            f"The book took longer than the {limit:g} minutes it may take and was stopped (log: "
+            f"{shown}); if it only needs longer, run again with TIMEOUT=<minutes>, 0 for no limit."
+        ) from None
+    if not status:
+        return
+    text = log.read_text(encoding="utf-8", errors="replace")
+    # Sphinx does not warn again about a page it has already read: forget what it read.
+    shutil.rmtree(folder / "work", ignore_errors=True)
+    if CANNOT_WRITE.search(text):
+        raise _cannot_write(text, folder)
+    said = [ln for ln in text.splitlines() if re.search(r"WARNING|ERROR|Error:", ln)]
+    listed = list(dict.fromkeys(said[:12])) or text[-1500:].splitlines()
+    raise InputError(f"Jupyter Book refused the pages (log: {shown}):", *listed)
+
+
+def replace_book(made: Path, folder: Path, run: str) -> Path:
+    """Put the pages that were built in the place of the published ones; returns the first page.
+
+    Raises
+    ------
+    InputError
+        They cannot be written; the book that was there before stays.
+    """
+    published = folder / "html"
     fresh, old = folder / ".html.new", folder / ".html.old"
     for left in (fresh, old):
         shutil.rmtree(left, ignore_errors=True)
-    shutil.copytree(made, fresh)
-    for page in fresh.rglob("*.html"):
-        page.write_text(mend_page(page.read_text(encoding="utf-8"), run), encoding="utf-8")
-    copy_pages(run, fresh)
+    try:
+        shutil.copytree(made, fresh)
+        for page in fresh.rglob("*.html"):
+            page.write_text(mend_page(page.read_text(encoding="utf-8"), run), encoding="utf-8")
+        copy_pages(run, fresh)
+    except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)  # which would fill the disk until the next build
+        raise _cannot_write(str(error), folder) from None
     listed = {str(p.relative_to(fresh)): p.stat().st_size for p in fresh.rglob("*") if p.is_file()}
     with store.atomic_path(folder / FILES) as temporary:
         temporary.write_text(json.dumps(listed), encoding="utf-8")
@@ -205,6 +250,16 @@ def build(run: str) -> Path:
     fresh.rename(published)
     shutil.rmtree(old, ignore_errors=True)
     return published / "index.html"
+
+
+def _cannot_write(said: str, folder: Path) -> InputError:
+    """The sentence for a book that the system did not let us write, from what was said of it."""
+    found = CANNOT_WRITE.search(said)
+    why = found.group() if found else said.strip()[-200:]
+    return InputError(
+        f"The book cannot be written to {os.path.relpath(folder, store.ROOT)} ({why}): mend that, "
+        "then run again (the book of an earlier run is unchanged)."
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,13 +7,14 @@ Faults of whole runs that cost more than a few seconds are in tests/nightly (``m
 import hashlib
 import importlib
 import json
+import subprocess
 import sys
 import time
 
 import nbformat
 import pytest
 
-from lib import params, runner, store
+from lib import params, publish, runner, store
 
 CHAPTER = "02_finetuning"
 
@@ -188,3 +189,57 @@ def test_the_engine_is_told_of_what_is_spoilt_and_of_nothing_else(root, tmp_path
     assert told() == made[1:]
     path.write_text(json.dumps(note))
     assert told() == []
+
+
+def test_a_disk_that_fills_while_a_book_is_put_in_place_keeps_the_old_one(tmp_path, monkeypatch):
+    """The build itself on a full disk: tests/nightly/faults.py."""
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    made, folder = tmp_path / "made", tmp_path / "mine"
+    for path in (made, folder):
+        path.mkdir()
+    for name in ("index.html", "other.html"):
+        (made / name).write_text("new" * 30_000)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    try:
+        (folder / "html").mkdir()
+        (folder / "html" / "index.html").write_text("old")
+        with pytest.raises(params.InputError) as refused:
+            publish.replace_book(made, folder, "mine")
+        said = str(refused.value)
+        assert said.startswith("The book cannot be written to mine (No space left on device): mend")
+        assert "\n" not in said and len(said) < 200
+        assert (folder / "html" / "index.html").read_text() == "old"
+        assert [path.name for path in folder.iterdir()] == ["html"]
+        subprocess.run(["mount", "-o", "remount,size=1m", str(folder)], check=True)
+        page = publish.replace_book(made, folder, "mine")
+        assert page.read_text() == "new" * 30_000
+        assert sorted(path.name for path in folder.iterdir()) == ["files.json", "html"]
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("fault", ["hangs", "cannot write", "warns"])
+def test_a_build_of_the_book_that_fails_gets_a_sentence(fault, tmp_path, monkeypatch):
+    """By a builder that fails as Jupyter Book does; the real one on a full disk: tests/nightly."""
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv(params.TIMEOUT, "0.05")
+    (tmp_path / "work").mkdir()
+    does = {
+        "hangs": "exec sleep 600",
+        "cannot write": "echo 'OSError: [Errno 28] No space left on device'; exit 1",
+        "warns": "echo 'a.md:3: WARNING: no such page'; exit 1",
+    }
+    (tmp_path / "jupyter-book").write_text(f"#!/bin/sh\n{does[fault]}\n")
+    (tmp_path / "jupyter-book").chmod(0o755)
+    words = {
+        "hangs": r"The book took longer than the 0\.05 minutes .* stopped .* TIMEOUT=<minutes>",
+        "cannot write": r"The book cannot be written to \. \(No space left on device\): mend that",
+        "warns": r"refused the pages \(log: build\.log\):\n  a\.md:3: WARNING: no such page$",
+    }
+    with pytest.raises(params.InputError, match=words[fault]):
+        publish.render(tmp_path / "source", tmp_path)
+    # what Sphinx has read of pages that it refused is forgotten
+    assert not (tmp_path / "work").exists()

@@ -1,5 +1,6 @@
 """Faults of whole runs: every rule killed at a random moment, the clock put back, data that may
-only be read, a run made twice. ``make test-nightly`` runs this; it takes an hour or more.
+only be read, a disk that fills, a run made twice, and one in bfloat16. ``make test-nightly`` runs
+this; it takes hours.
 
 ``FACE_DECISIONS_SEEDS`` says how often every rule is killed (once by default),
 ``FACE_DECISIONS_RULES`` names rules, separated by spaces (all by default).
@@ -8,6 +9,7 @@ only be read, a run made twice. ``make test-nightly`` runs this; it takes an hou
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -26,10 +29,17 @@ from test_workflow import copy_repository  # noqa: E402
 
 from lib import params  # noqa: E402
 
+#: Rules that make the book of what the chapters have made.
+AFTER = ("summary", "book")
 SEEDS = range(int(os.environ.get("FACE_DECISIONS_SEEDS", "1")))
-RULES = os.environ.get("FACE_DECISIONS_RULES", "").split() or [*params.CHAPTERS, "book"]
+RULES = os.environ.get("FACE_DECISIONS_RULES", "").split() or [*params.CHAPTERS, *AFTER]
 #: Settings of the runs: the smallest profile.
 PROFILE = "ci"
+#: Everything that knows a coarser precision computed in it.
+COARSE = (
+    "finetuning.precision=bfloat16 relevance.precision=mixed masking.precision=bfloat16 "
+    "humans.precision=bfloat16 dissection.precision=bfloat16 salience.precision=mixed"
+)
 #: Folders of a run that are no cache of a chapter's.
 LASTING = {"logs", "notebooks", "pages"}
 
@@ -62,7 +72,7 @@ def carry_out(repository: Path, run: str, *extra: str, **options) -> str:
 
 def carry_out_all(repository: Path, run: str) -> str:
     """The whole report, or up to the rules that were chosen; what was said."""
-    if "book" in RULES:
+    if set(AFTER) & set(RULES):
         return carry_out(repository, run)
     return "".join(carry_out(repository, run, "--chapter", rule) for rule in RULES)
 
@@ -80,7 +90,16 @@ def digests(repository: Path, run: str) -> dict[str, str]:
         for name in (*record["outputs"], *record["pages"]):
             if "/notebooks/" not in name:
                 found[name] = hashlib.sha256((repository / name).read_bytes()).hexdigest()
+    for path in summary_files(repository, run):
+        found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
+
+
+def summary_files(repository: Path, run: str) -> list[Path]:
+    """What the rule ``summary`` makes, as far as it is there."""
+    folder = repository / "data" / "runs" / run
+    tables = [path for name in ("summary", "findings") for path in folder.glob(f"{name}.csv*")]
+    return sorted([*tables, *folder.glob("summary.svg")])
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +116,10 @@ def forget(repository: Path, rule: str) -> Path:
         built = repository / "book" / "_build" / "night"
         shutil.rmtree(built)
         return built / "build.log"
+    if rule == "summary":
+        for path in summary_files(repository, "night"):
+            path.unlink()
+        return run / "run.json"  # which is there: the command starts, and soon the rule
     record = records(repository, "night")[rule]
     for name in (*record["outputs"], *record["pages"]):
         (repository / name).unlink(missing_ok=True)
@@ -110,7 +133,7 @@ def forget(repository: Path, rule: str) -> Path:
 
 def seconds_of(repository: Path, rule: str) -> float:
     """How long the rule took when nothing disturbed it."""
-    if rule == "book":
+    if rule in AFTER:
         return 15.0
     timings = json.loads((repository / ".cache" / "timings.json").read_text())
     return sum(timings[rule]["night"])
@@ -121,7 +144,7 @@ def seconds_of(repository: Path, rule: str) -> float:
 def test_a_rule_killed_at_a_random_moment_is_completed(repository, undisturbed, rule, seed):
     lasts = seconds_of(repository, rule)
     sign = forget(repository, rule)
-    target = [] if rule == "book" else ["--chapter", rule]
+    target = [] if rule in AFTER else ["--chapter", rule]
     process = subprocess.Popen(
         command(repository, "night", *target),
         cwd=repository,
@@ -175,7 +198,7 @@ def test_a_spoilt_artefact_is_named_and_made_again(repository, undisturbed, name
 
 def test_a_run_in_the_place_of_another_is_not_used(repository, undisturbed):
     """All that a run of other settings has made, down to its records, under this one's name."""
-    rule = next(rule for rule in RULES if rule != "book")
+    rule = next(rule for rule in RULES if rule not in AFTER)
     field = "seed=7" if "seed" in params.CHAPTERS[rule].model_fields else "size=48"
     departure = f"{rule.partition('_')[2]}.{field}"
     carry_out(repository, "other", "--chapter", rule, "--set", departure)
@@ -222,6 +245,32 @@ def test_data_that_may_only_be_read_suffice(repository, undisturbed):
     assert digests(repository, "night") == undisturbed
 
 
+@pytest.mark.skipif("book" not in RULES, reason="the rules that were chosen make no book")
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.8])
+def test_a_disk_that_fills_while_the_book_is_built_gets_a_sentence(repository, undisturbed, share):
+    """While the pages are put together, while they are built, while they are put in place."""
+    folder = repository / "book" / "_build" / "night"
+    room = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    shutil.rmtree(folder)
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={int(share * room)}", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    try:
+        done = subprocess.run(
+            command(repository, "night"), cwd=repository, capture_output=True, text=True
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == 1 and "Traceback" not in said
+        assert re.search("disk is full|No space left on device", said), said
+        assert not (folder / "html").exists()
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+    carry_out_all(repository, "night")
+    assert (folder / "html" / "index.html").is_file()
+    assert digests(repository, "night") == undisturbed
+
+
 def test_two_runs_agree_to_the_bit(repository, undisturbed):
     """Tables byte by byte; arrays bit by bit (their files name the run)."""
     carry_out_all(repository, "night2")
@@ -234,3 +283,17 @@ def test_two_runs_agree_to_the_bit(repository, undisturbed):
     for path in first.glob("*.nc"):
         with xr.open_dataset(path) as one, xr.open_dataset(second / path.name) as other:
             xr.testing.assert_identical(one.drop_attrs(), other.drop_attrs())
+
+
+@pytest.mark.skipif("book" not in RULES, reason="the rules that were chosen reach no verdict")
+def test_float32_and_bfloat16_reach_the_same_verdicts(repository, undisturbed):
+    """A small study of chapters 02 to 04 both ways: tests/test_precision.py."""
+    carry_out(repository, "coarse", "--chapter", "09_claims", "--set", COARSE)
+    runs = [repository / "data" / "runs" / run for run in ("night", "coarse")]
+    exact, coarse = (pd.read_csv(run / "claims.csv", index_col="id") for run in runs)
+    pd.testing.assert_index_equal(exact.index, coarse.index)
+    differ = exact["verdict"] != coarse["verdict"]
+    print(pd.concat([exact, coarse], axis=1, keys=["float32", "bfloat16"])[differ].to_string())
+    assert not differ.any()
+    auc = [(run / "auc.csv").read_bytes() for run in runs]
+    assert auc[0] != auc[1], "nothing was rounded"
