@@ -10,29 +10,18 @@ import tensorflow as tf
 import xarray as xr
 
 from lib import vgg
-from lib.dissection.tally import CodedMasks, Tally, code_masks
+from lib.dissection.tails import Tails
+from lib.dissection.tally import CodedMasks, Tally, code_masks, stack_masks
 from lib.errors import InputError
 from lib.faces.concepts import CONCEPTS
 from lib.progress import track
 
 #: T_u is the 99.5th percentile.
 TAIL = 0.005
-#: The ladder of thresholds reaches from this many times TAIL to TAIL over it.
-SPREAD = 3.0
-RUNGS = 14
-#: The same where all maps are at hand and the quantile is known beforehand.
-NARROW, FEW_RUNGS = 1.1, 3
 CHANCE = ("shuffled", "shifted")
 MASKS = ("exact", "ellipse", "both")
-#: Images that the ladders are built on, and cells taken from each.
-PILOT, PILOT_CELLS = 64, 1024
-#: Bytes of maps that are kept for another pass, small layers first: a bound, whatever the images.
+#: Bytes of images, masks or maps that several networks of one run may share in memory.
 KEEP = 5 << 28
-#: How far the share of cells above a threshold may lie from TAIL, as a share of it: where the maps
-#: of the layer are kept, and where another count takes another pass of the network.
-NEAR, NEAR_STREAMED = 0.1, 0.25
-#: Passes after which a threshold is taken as it is.
-MOST_PASSES = 4
 
 
 def list_layers(trunk: vgg.Trunk) -> list[str]:
@@ -146,98 +135,6 @@ def _batches(order: np.ndarray, batch: int) -> list[np.ndarray]:
     return np.array_split(order, max(1, len(order) // batch))
 
 
-class _Maps:
-    """Maps of all layers, block by block of images; those of small layers are computed once."""
-
-    def __init__(self, trunk, dictionary, layers, blocks, precision):
-        self.trunk, self.dictionary, self.layers, self.blocks = trunk, dictionary, layers, blocks
-        self.precision = precision
-        self.forward = {tuple(layers): _tap(trunk, layers, precision)}
-        shapes = [trunk.model.get_layer(name).output_shape[1:] for name in layers]
-        sizes = {name: 4 * int(np.prod(s)) for name, s in zip(layers, shapes, strict=True)}
-        count, room, self.kept = sum(map(len, blocks)), KEEP, {}
-        for name in sorted(layers, key=sizes.get):
-            room -= count * sizes[name]
-            if room >= 0:
-                self.kept[name] = [None] * len(blocks)
-
-    @property
-    def keeps_all(self) -> bool:
-        return len(self.kept) == len(self.layers)
-
-    def get(self, block: int, layers: Sequence[str]) -> dict[str, np.ndarray]:
-        """Layer -> maps (n, units, h, w) of a block."""
-        found = {name: self.kept[name][block] for name in layers if name in self.kept}
-        absent = tuple(name for name in layers if found.get(name) is None)
-        if absent:
-            if absent not in self.forward:
-                self.forward[absent] = _tap(self.trunk, absent, self.precision)
-            images = self.dictionary.images(self.blocks[block], size=self.trunk.size, colour=True)
-            maps = self.forward[absent](self.trunk.prepare(images))
-            for name, values in zip(absent, maps, strict=True):
-                if not np.isfinite(values).all():
-                    raise InputError(
-                        f"Layer {name!r} of {self.trunk.name} gives activations that are not "
-                        "finite."
-                    )
-                found[name] = values
-                if name in self.kept:
-                    self.kept[name][block] = values
-        return found
-
-
-def _shares(tail: float, spread: float, rungs: int) -> np.ndarray:
-    """Shares of cells above the rungs of a ladder, evenly spaced in their logarithm."""
-    return np.geomspace(min(tail * spread, 0.9), tail / spread, rungs)
-
-
-def _pilot(maps: _Maps, tail: float, seed: int) -> dict[str, np.ndarray]:
-    """First ladder of every layer: quantiles of a sample of the first images of the order.
-
-    Where all maps can be kept the sample is the whole, and the ladder need not be long.
-    """
-    seen, sample = 0, {name: [] for name in maps.layers}
-    spread, rungs = (NARROW, FEW_RUNGS) if maps.keeps_all else (SPREAD, RUNGS)
-    # a generator for each layer, so that the sample does not depend on the batches
-    draw = {name: np.random.default_rng([seed, 2, k]) for k, name in enumerate(maps.layers)}
-    for block in range(len(maps.blocks)):
-        for name, found in maps.get(block, maps.layers).items():
-            flat = found.reshape(*found.shape[:2], -1)
-            if not maps.keeps_all:
-                cells = flat.shape[2]
-                flat = np.stack(
-                    [one[:, draw[name].permutation(cells)[:PILOT_CELLS]] for one in flat]
-                )[: PILOT - seen]
-            sample[name].append(flat.transpose(1, 0, 2).reshape(flat.shape[1], -1))
-        seen += len(maps.blocks[block])
-        if seen >= PILOT and not maps.keeps_all:
-            break
-    shares = _shares(tail, spread, rungs)
-    return {
-        name: np.quantile(np.concatenate(sample.pop(name), 1), 1 - shares, axis=1).T
-        for name in maps.layers
-    }
-
-
-def _exact_ladder(kept: Sequence[np.ndarray], units: np.ndarray, tail: float) -> np.ndarray:
-    """Ladder around the quantile itself, of some units of a layer whose maps are all kept."""
-    cells = np.concatenate([x[:, units].swapaxes(0, 1).reshape(len(units), -1) for x in kept], 1)
-    return np.quantile(cells, 1 - _shares(tail, NARROW, FEW_RUNGS), axis=1).T
-
-
-def _new_ladder(tally: Tally, rung, place, low, high) -> np.ndarray:
-    """Ladders for another pass: between what is known to lie on either side of the quantile."""
-    units = np.arange(len(rung))
-    # far too fine a step at the ends, where the quantile is not, costs nothing
-    bottom = np.where(place < 0, low, tally.ladders[units, np.maximum(rung - 1, 0)])
-    top = np.where(
-        place > 0, high, tally.ladders[units, np.minimum(rung + 1, tally.ladders.shape[1] - 1)]
-    )
-    share = np.linspace(0, 1, tally.ladders.shape[1])
-    ladder = bottom[:, None] + share * (top - bottom)[:, None]
-    return np.maximum.accumulate(ladder, axis=1)
-
-
 def dissect(
     trunk: vgg.Trunk,
     dictionary,
@@ -260,13 +157,11 @@ def dissect(
     over the images that carry c and that the unit reaches (max A_u > T_u). Bau et al. 2017
     (NetDissect) sum over all images.
 
-    One pass over the dictionary for all layers, units and concepts. Each unit's threshold is a rung
-    of a ladder that a sample of 64 images gives; the share of cells above it is counted, and given.
-    Units of which it is not near ``tail`` are counted again with a better ladder, so that it is
-    within a tenth of ``tail`` (`NEAR`) in layers whose maps are kept, and within a quarter
-    (`NEAR_STREAMED`) in others, as far as ties of activations and the number of cells allow. Up to
-    `KEEP` bytes of maps are kept, small layers first, so that this rarely needs the network; where
-    all fit, the sample is the whole.
+    The network runs once over the dictionary for all layers, units and concepts. Each unit's
+    threshold is exactly the activation of its rank: of n activations ``round(tail * n)`` lie above
+    it, fewer where others are tied with it. As it is known last, the upper tails of the maps are
+    kept until then (`lib.dissection.tails`), whatever does not fit into a part of the memory in a
+    temporary file.
 
     Parameters
     ----------
@@ -336,105 +231,67 @@ def dissect(
     if not layers:
         raise InputError(f"Name at least one layer of {trunk.name}.")
     order = np.random.default_rng([seed, 0]).permutation(count)
-    maps = _Maps(trunk, dictionary, layers, _batches(order, batch), precision)
-    ladders = _pilot(maps, tail, seed)
+    blocks = _batches(order, batch)
+    tails, peaks = _run(trunk, dictionary, layers, blocks, tail, precision, progress)
     kinds = ("exact", "ellipse") if mask == "both" else (mask,)
     masks = [_Masks(dictionary, concepts, trunk.size, kind, level) for kind in kinds]
-    units = {name: np.arange(len(ladder)) for name, ladder in ladders.items()}
-    counts: dict[str, dict[str, np.ndarray]] = {}
-    extremes, gap = {}, {name: np.full(len(ladder), np.inf) for name, ladder in ladders.items()}
-    for attempt in range(MOST_PASSES):
-        tallies = {
-            name: Tally(ladder, len(concepts), len(masks) + draws)
-            for name, ladder in ladders.items()
-        }
-        sets = _Sets(masks, order, draws, chance, np.random.default_rng([seed, 1]))
-        found = _pass(maps, tallies, units, sets, progress)
-        extremes = extremes or found
-        ladders, again = {}, {}
+    tallies = {
+        name: Tally(some.select(), len(concepts), len(masks) + draws)
+        for name, some in tails.items()
+    }
+    sets = _Sets(masks, order, draws, chance, np.random.default_rng([seed, 1]))
+    title = f"{trunk.name}: overlaps counted"
+    for k in track(range(count), title) if progress else range(count):
+        (met,) = sets.block(k, k + 1)
+        coded = stack_masks(met)
         for name, tally in tallies.items():
-            some = units[name]
-            peak, low = extremes[name]
-            low, high = low[some], peak.max(0)[some]
-            rung, place = tally.find_rungs(tail)
-            counted = tally.at(rung)
-            # A unit that is silent nearly everywhere has its quantile at its smallest value.
-            silent = (place < 0) & (tally.ladders[:, 0] <= low)
-            kept = name in maps.kept
-            off = np.abs(counted["tail"] - tail)
-            allowed = max((NEAR if kept else NEAR_STREAMED) * tail, 1 / tally.cells)
-            # what another ladder brought no nearer has ties at its quantile
-            nearer = off < gap[name][some]
-            _put(counts, name, some, counted, nearer)
-            gap[name][some] = np.minimum(off, gap[name][some])
-            missed = np.flatnonzero((off > allowed) & ~silent & nearer)
-            if not missed.size or attempt == MOST_PASSES - 1:
-                continue
-            again[name] = some[missed]
-            if kept:
-                ladders[name] = _exact_ladder(maps.kept[name], some[missed], tail)
-            else:
-                ladders[name] = _new_ladder(tally, rung, place, low, high)[missed]
-        units = again
-        if not ladders:
-            break
-    return {name: _dataset(counts[name], *extremes[name], concepts, draws) for name in layers}
+            tally.add(tails[name].maps(k), coded)
+    out = {}
+    for name, tally in tallies.items():
+        out[name] = _dataset(tally, peaks[name], tails[name].low, concepts, draws)
+        tails[name].close()
+    return out
 
 
-def _put(counts, name: str, units: np.ndarray, counted: dict, nearer: np.ndarray) -> None:
-    """Counts of those units that came nearer in the place of older ones; the first are of all."""
-    if name not in counts:
-        counts[name] = counted
-        return
-    for key, values in counted.items():
-        if key in ("inter", "union"):
-            counts[name][key][:, units[nearer]] = values[:, nearer]
-        else:
-            counts[name][key][units[nearer]] = values[nearer]
-
-
-def _pass(maps, tallies, units, sets, progress):
-    """Count some units of every layer; per layer (peaks (images, units), low (units,)) of all."""
-    extremes = {}
-    count, start = sum(map(len, maps.blocks)), 0
-    blocks = list(enumerate(maps.blocks))
-    title = f"{maps.trunk.name}: images dissected"
-    for block, rows in track(blocks, title) if progress else blocks:
-        met = sets.block(start, start + len(rows))
-        start += len(rows)
-        found = maps.get(block, list(tallies))
-        for name, tally in tallies.items():
-            values = found[name]
-            if name not in extremes:
-                every = values.shape[1]
-                extremes[name] = np.empty((count, every), np.float32), np.full(every, np.inf)
-            peaks, low = extremes[name]
-            peaks[rows] = values.max((2, 3))
-            np.minimum(low, values.min((0, 2, 3)), out=low)
-            if len(units[name]) < values.shape[1]:
-                values = values[:, units[name]]
-            for one, some in zip(values, met, strict=True):
-                tally.add(one, some)
-    return extremes
+def _run(trunk, dictionary, layers, blocks, tail, precision, progress):
+    """The network over all images, once: per layer the tails, and the peaks (images, units)."""
+    forward, count = _tap(trunk, layers, precision), sum(map(len, blocks))
+    tails: dict[str, Tails] = {}
+    peaks = {}
+    for rows in track(blocks, f"{trunk.name}: images dissected") if progress else blocks:
+        images = dictionary.images(rows, size=trunk.size, colour=True)
+        for name, values in zip(layers, forward(trunk.prepare(images)), strict=True):
+            top = values.max((2, 3))
+            # a maximum or a minimum that is not finite, or not a number
+            if not np.isfinite(top).all() or not np.isfinite(values.min()):
+                raise InputError(
+                    f"Layer {name!r} of {trunk.name} gives activations that are not finite."
+                )
+            if name not in tails:
+                tails[name] = Tails(values.shape[1:], count, tail)
+                peaks[name] = np.empty((count, values.shape[1]), np.float32)
+            peaks[name][rows] = top
+            tails[name].add(values)
+    return tails, peaks
 
 
 def _ratio(inter: np.ndarray, union: np.ndarray) -> np.ndarray:
     return np.divide(inter, union, out=np.full(inter.shape, np.nan), where=union > 0)
 
 
-def _dataset(counts, peak, low, concepts, draws) -> xr.Dataset:
-    iou = _ratio(counts["inter"], counts["union"])
-    own = counts["inter"][0]
-    everywhere = counts["beyond"][:, None] + counts["area"] - own
+def _dataset(tally, peak, low, concepts, draws) -> xr.Dataset:
+    iou = _ratio(tally.inter.swapaxes(0, 1), tally.union.swapaxes(0, 1))
+    own = tally.inter[:, 0]
+    everywhere = tally.beyond[:, None] + tally.area - own
     return xr.Dataset(
         {
             "iou": (("unit", "concept"), iou[0]),
             "iou_all": (("unit", "concept"), _ratio(own, everywhere)),
             "iou_chance": (("draw", "unit", "concept"), iou[1 : 1 + draws]),
             **({"iou_ellipse": (("unit", "concept"), iou[-1])} if len(iou) > 1 + draws else {}),
-            "threshold": ("unit", counts["threshold"]),
-            "tail": ("unit", counts["tail"]),
-            "low": ("unit", low.astype(np.float32)),
+            "threshold": ("unit", tally.thresholds),
+            "tail": ("unit", tally.native / tally.cells),
+            "low": ("unit", low),
             "high": ("unit", peak.max(0)),
             "peak": (("image", "unit"), peak),
         },

@@ -60,6 +60,7 @@ CELL_CODE = (
     *CODE,
     "dissection/experiment.py",
     "dissection/dissect.py",
+    "dissection/tails.py",
     "dissection/tally.py",
     "dissection/hierarchy.py",
     "dissection/summary.py",
