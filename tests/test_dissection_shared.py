@@ -1,5 +1,7 @@
 """Networks with layers in common: the same overlaps as one by one, and what is common once."""
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -115,6 +117,17 @@ def test_a_network_as_far_as_a_layer_needs_nothing_of_one_that_goes_farther(netw
         np.testing.assert_allclose(
             found["one"]["second"][variable], alone["one"]["second"][variable], rtol=1e-4
         )
+
+
+def test_masks_are_coded_once_for_all_networks(networks, few, monkeypatch):
+    module = sys.modules["lib.dissection.dissect"]  # by name: the package's is the function
+    coded = []
+    code_masks = module.code_masks
+    monkeypatch.setattr(module, "code_masks", lambda m: coded.append(m.shape) or code_masks(m))
+    some = {name: networks[name] for name in ("one", "moved")}
+    every = {name: ["third"] for name in some}
+    study.dissect_networks(some, every, few, mask="both", draws=2, tail=0.03, precision="float32")
+    assert len(coded) == 2 * len(few)
 
 
 def test_a_large_dictionary_is_read_as_it_is_needed(networks, few, monkeypatch):

@@ -69,6 +69,13 @@ class _Masks:
         self.columns = [list(CONCEPTS).index(name) for name in concepts]
 
     def __getitem__(self, i: int) -> CodedMasks:
+        # a dictionary that several networks meet may keep them; see `experiment.Remembered`
+        coded = getattr(self.dictionary, "coded", None)
+        if coded is None:
+            return self._make(i)
+        return coded((i, self.mask, self.size, self.level), lambda: self._make(i))
+
+    def _make(self, i: int) -> CodedMasks:
         if self.mask == "exact":
             masks = self.dictionary.masks(i, self.size)[..., self.columns]
         else:

@@ -99,6 +99,7 @@ class Remembered:
         self.kept = dictionary.images(np.arange(len(dictionary)), size=size, colour=True)
         self.carries = np.stack([dictionary.has(name) for name in self.concepts], axis=1)
         self.bits: dict = {}
+        self.codes: dict = {}
 
     def __len__(self):
         return len(self.dictionary)
@@ -126,6 +127,12 @@ class Remembered:
             self.bits[key] = np.packbits(mask, axis=-1), mask.shape[-1]
         bits, count = self.bits[key]
         return np.unpackbits(bits, axis=-1, count=count).view(bool)
+
+    def coded(self, key, make):
+        """Coded masks of one image, made once."""
+        if key not in self.codes:
+            self.codes[key] = make()
+        return self.codes[key]
 
     def masks(self, i, size=None):
         """As `Dictionary.masks`."""

@@ -20,8 +20,9 @@ from lib.dissection.dissect import KEEP, dissect
 from lib.dissection.experiment import LaterLayers, Remembered
 from lib.vgg import Trunk, iter_features
 
-#: Bytes remembered of a pixel: three channels, and a bit of every exact and elliptical mask.
-PIXEL = 3 + 2 * 5
+#: Bytes remembered of a pixel: three channels, and of the exact and the elliptical masks a bit each
+#: and a code for all.
+PIXEL = 3 + 2 * (5 + 4)
 #: Ends of the names of settings that only building and training a layer need.
 UNUSED = ("_initializer", "_regularizer", "_constraint")
 
