@@ -4,8 +4,10 @@ Teotia, Lapedriza, Ostadabbas 2022 (arXiv 2108.10360). In the order of the compu
 
 ``dissect``
     Activations streamed over a dictionary, overlaps of units with concepts.
+``tails``
+    The activations from which thresholds are found and overlaps are counted, kept meanwhile.
 ``tally``
-    The counting, for many thresholds at once.
+    The counting.
 ``chance``
     How large an overlap would be by chance, and how many are larger.
 ``hierarchy``
