@@ -173,8 +173,11 @@ def test_thresholds_are_the_quantile(network, drawn, found):
         cells = np.sort(maps.reshape(-1, maps.shape[-1]), axis=0)[::-1]
         # sums in another order (batches) may move an activation by a last digit or two
         np.testing.assert_allclose(data["threshold"], cells[round(tail * len(cells))], rtol=1e-5)
-        if layer == "second":
-            np.testing.assert_allclose(data["tail"], tail, atol=1 / len(cells))
+        # patches of one colour give tied activations: fewer lie above, never more
+        tied = np.isclose(cells, data["threshold"].to_numpy(), rtol=1e-5).sum(0)
+        above = np.rint(data["tail"].to_numpy() * len(cells))
+        asked = round(tail * len(cells))
+        assert (above <= asked).all() and (above >= asked - tied).all()
 
 
 def test_the_network_and_the_masks_are_asked_once(network, drawn):
