@@ -334,11 +334,20 @@ def _one_each(values: list[int], info: Any) -> list[int]:
     return values
 
 
+def _measured(values: list, info: Any) -> list:
+    """Methods are compared in what the first one was measured in."""
+    whole = info.field_name.removeprefix("method_")
+    absent = [value for value in values if value not in info.data.get(whole, values)]
+    if absent:
+        raise ValueError(f"holds {absent[0]!r}, which is none of {whole}; add it there too")
+    return values
+
+
 class Salience(Chapter):
     """Settings of ``08_salience``."""
 
     method: Method = "grad_cam"
-    faces: int = Field(30, ge=0, description="frontal faces, drawn at random; 0 for all")
+    faces: int = Field(24, ge=0, description="frontal faces, drawn at random; 0 for all")
     methods: Annotated[list[Method], AfterValidator(_distinct)] = Field(
         ["a_flat", "b", "gradient_x_input"], description="further methods; may be empty"
     )
@@ -350,6 +359,16 @@ class Salience(Chapter):
     transforms: Annotated[list[Transform], AfterValidator(_distinct)] = Field(
         [*typing.get_args(Transform)], min_length=1, description="of S_geo"
     )
+    method_amounts: Annotated[list[float], AfterValidator(_shares), AfterValidator(_measured)] = (
+        Field([0.1, 0.5], min_length=1, description="of the amounts, for these")
+    )
+    method_transforms: Annotated[
+        list[Transform], AfterValidator(_distinct), AfterValidator(_measured)
+    ] = Field(
+        ["flip left-right", "rotate +90", "shift right"],
+        min_length=1,
+        description="of the transforms, for these",
+    )
     other_faces: int = Field(6, ge=2, le=1000, description="people an image is set against")
     report_faces: int = Field(4, ge=1, le=1000, description="faces of the one-page report")
     precision: Literal["auto", "float32", "mixed"] = "auto"
@@ -357,7 +376,7 @@ class Salience(Chapter):
     detector_weights: str = Field("imagenet", min_length=1, description="to begin with")
     detector_size: Size = 112
     detector_runs: int = Field(3, ge=1, le=100, description="trainings of either kind")
-    detector_epochs: int = Field(6, ge=1, le=10_000)
+    detector_epochs: int = Field(4, ge=1, le=10_000)
     detector_batch: int = Field(20, ge=1, le=10_000, description="images")
     detector_rate: float = Field(5e-4, gt=0, le=1, description="learning rate")
     detector_alpha: float = Field(0.5, ge=0, le=1, description="share of the cross-entropy")

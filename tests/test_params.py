@@ -56,6 +56,15 @@ def test_the_word_true_can_be_given_where_it_is_no_truth_value():
     assert settings["03_relevance"].target == settings["08_salience"].cam_class == "true"
 
 
+def test_methods_are_compared_in_what_the_first_was_measured_in():
+    _, settings = params.resolve("default", "amounts=[0.25,0.5] method_amounts=[0.25]")
+    assert settings["08_salience"].method_amounts == [0.25]
+    with pytest.raises(InputError, match=r"method_amounts.*0\.1.* none of amounts"):
+        params.resolve("default", "amounts=[0.25,0.5]")
+    with pytest.raises(InputError, match=r"method_transforms.*'shift up'.* none of transforms"):
+        params.resolve("ci", "method_transforms=['shift up']")
+
+
 def test_departures_in_another_order_are_the_same_run():
     one, two = ("seed=3 source='/my faces'", "source='/my faces' seed=3")
     assert params.resolve("default", one)[0] == params.resolve("default", two)[0]

@@ -64,6 +64,11 @@ def test_ssim_of_maps_smaller_than_the_window_is_one_window(rng):
     expected = (2 * ma * mb + 1e-4) * (2 * cab + 9e-4)
     expected /= (ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4)
     assert compute_ssim(a, b) == pytest.approx(expected, abs=1e-12)
+    # the released code takes scikit-image as it comes: a window of 7, which a map of 7 x 7 fills
+    released = structural_similarity(a, b, data_range=1)
+    assert compute_ssim(a, b) == pytest.approx(released, abs=0.002)
+    kept = structural_similarity(a, b, data_range=1, use_sample_covariance=False)
+    assert compute_ssim(a, b) == pytest.approx(kept, abs=1e-12)
 
 
 def test_ssim_broadcasts_and_refuses(rng):
@@ -424,6 +429,27 @@ def test_unrelated_images_are_compared(rng):
         strict=True,
     ):
         assert value in [pytest.approx(option) for option in options]
+
+
+def test_only_the_unrelated_images_that_are_drawn_have_maps_and_each_once(rng):
+    images = _faces(rng, 4)
+    others = {"noise": rng.random((40, 64, 64)) * 255, "few": rng.random((2, 64, 64)) * 255}
+    networks = Planted({"n": lambda i: i})
+    options = {"amounts": (0.1,), "transforms": ["flip up-down"], "progress": False, "seed": 5}
+    data = compute_salience(networks, images, unrelated=others, **options)
+    drawn = {name: [] for name in others}
+    for k, image in enumerate(images):
+        draws = np.random.default_rng([5, k])
+        perturb.add_noise(image, 0.1, draws)
+        for name, some in others.items():
+            drawn[name].append(draws.integers(len(some)))
+    for name, which in drawn.items():
+        expected = [
+            float(compute_ssim(scale_maps(i), scale_maps(o)))
+            for i, o in zip(images, others[name][which], strict=True)
+        ]
+        np.testing.assert_allclose(_values(data, "S_unrelated", name)[0], expected, rtol=1e-12)
+    assert networks.calls == 4 * (1 + 2) + sum(len(set(which)) for which in drawn.values())
 
 
 # --------------------------------------------------------------------------------- real networks

@@ -164,6 +164,26 @@ def test_a_study_is_each_trunk_alone_and_keeps_what_it_has(small, tmp_path):
     assert len(kept) == len(now) == 1 and kept != now
 
 
+def test_some_conditions_of_a_study_are_the_study_of_these_alone(small, rng):
+    trunks, readouts, images, labels = small
+    kinds = {name: rng.integers(0, 256, (3, SIZE, SIZE)).astype(np.uint8) for name in ("a", "b")}
+    whole, part = (
+        study.compute_study(
+            trunks, readouts, images, labels, "xyz", "grad_cam", progress=False, seed=1, **options
+        )
+        for options in (
+            {"amounts": [0.0, 0.1, 0.5], "transforms": None, "unrelated": kinds},
+            {"amounts": [0.5], "transforms": ["rotate +90"], "unrelated": {"a": kinds["a"]}},
+        )
+    )
+    found = study.select_conditions(whole, [0.5], ["rotate +90"], ["a"])
+    assert found["measure"].equals(part["measure"])
+    assert found["condition"].equals(part["condition"])
+    xr.testing.assert_allclose(found, part, rtol=1e-4)
+    with pytest.raises(InputError, match=r"S_noise was not measured for '0\.25'.*0, 0\.1, 0\.5"):
+        study.select_conditions(whole, [0.25], [], [])
+
+
 def test_one_run_of_a_kind_has_no_stability_and_the_rest_goes_on(small):
     trunks, readouts, images, labels = small
     first = study.select_readouts(readouts, 1)

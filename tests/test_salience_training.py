@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -240,6 +241,11 @@ def test_folders_of_a_reader(tmp_path):
     with pytest.raises(InputError, match="same everywhere and marks no place"):
         load_detection_folders(real, fake, size=20, maps=maps, seed=1)
     wide.write_bytes(whole)
+    twin = wide.with_suffix(".png")
+    Image.open(wide).save(twin)
+    with pytest.raises(InputError, match=r"are both the map of the synthetic image .*keep one"):
+        load_detection_folders(real, fake, size=20, maps=maps, seed=1)
+    twin.unlink()
     path = next((maps / "genuine").rglob(f"{sorted(people['training'])[0]}/0.jpg"))
     path.unlink()
     # whose map would one in the root be, where both classes have an image of its name?
@@ -670,6 +676,40 @@ def test_saved_detector_is_a_trunk_of_the_library(trained, tmp_path):
     )
 
 
+def test_images_of_the_test_are_shown_once_for_scores_and_salience(trained, monkeypatch):
+    data, _, detectors = trained
+    blind = data.salience.copy()
+    test = data.rows("test")
+    blind[test[::3]] = np.nan
+    data = dataclasses.replace(data, salience=blind)
+    apart = score_detectors(detectors, data), compare_with_salience(detectors, data)
+    shown = []
+    enter = training._Together._enter
+
+    def count(self, images):
+        shown.append(len(images))
+        return enter(self, images)
+
+    monkeypatch.setattr(training._Together, "_enter", count)
+    answers = training.ask_detectors(detectors, data)
+    pd.testing.assert_frame_equal(score_detectors(detectors, data, answers=answers), apart[0])
+    pd.testing.assert_frame_equal(compare_with_salience(detectors, data, answers=answers), apart[1])
+    assert sum(shown) == len(test) and set(apart[1]["row"]) == set(test) - set(test[::3])
+    # and literally: of one image, from the whole model and its last feature maps
+    one, k = detectors[2], 1
+    x = vgg.prepare(data.images[answers.rows[[k]]], vgg.MEANS["imagenet"])
+    logits = one.model(x).numpy()
+    np.testing.assert_allclose(answers.logits[2, k], logits[0], atol=1e-5)
+    mean = tf.keras.Model(one.model.input, one.model.layers[-2].input)(x)[0]
+    cam = (mean.numpy() @ one.readout.kernel)[..., logits.argmax()]
+    np.testing.assert_allclose(answers.cams[2, k], cam, atol=1e-4 * np.abs(cam).max())
+    # what one detector says of each image takes the part that did not learn once, too
+    shown.clear()
+    model = np.arange(5) % len(detectors)
+    DetectorExplainer(detectors).explain_one(data.images[:5], model)
+    assert shown == [5]
+
+
 # --------------------------------------------------------------------------------------- explainer
 
 
@@ -811,6 +851,23 @@ def test_networks_and_settings_refuse(base, trained):
     refused(
         "lower the learning_rate",
         settings=dataclasses.replace(SETTINGS, learning_rate=1e30, runs=1),
+    )
+    # in the training the batch's means count, in the validation those that follow them slowly
+    kinds = tf.keras.layers
+    normalised = tf.keras.Sequential(
+        [
+            kinds.Input((SIZE, SIZE, 3)),
+            kinds.Conv2D(4, 3, strides=4, name="a"),
+            kinds.Conv2D(4, 3, name="b"),
+            kinds.BatchNormalization(),
+        ]
+    )
+    normalised = tf.keras.Model(normalised.input, normalised.output)
+    normalised.layers[-1].moving_mean.assign([np.inf] * 4)
+    refused(
+        "validation of epoch 1, where the running means of batch normalisation",
+        base=normalised,
+        settings=dataclasses.replace(SETTINGS, learning_rate=1e-6, runs=1),
     )
     with pytest.raises(InputError, match="of a generator 'gan'"):
         data.rows("test", "gan")

@@ -27,7 +27,13 @@ from lib.salience.detection import (
 from lib.salience.panels import plot_faces
 from lib.salience.report import compute_salience
 from lib.salience.study import load_unrelated, reduce_measures
-from lib.salience.training import LOSSES, Detector, DetectorExplainer, compare_with_salience
+from lib.salience.training import (
+    LOSSES,
+    Answers,
+    Detector,
+    DetectorExplainer,
+    compare_with_salience,
+)
 
 #: Loss -> words of figures and tables.
 WORDS = {"cross_entropy": "cross-entropy", "cyborg": "CYBORG"}
@@ -352,9 +358,20 @@ def compare_generalization(detection: pd.DataFrame, confidence: float = 0.95) ->
 
 
 def compare_guidance(
-    detectors: Sequence[Detector], data: DetectionSet, confidence: float = 0.95
+    detectors: Sequence[Detector],
+    data: DetectionSet,
+    confidence: float = 0.95,
+    answers: Answers | None = None,
 ) -> pd.DataFrame:
     """How near the class activation maps come to human, or simulated, salience in the test.
+
+    Parameters
+    ----------
+    detectors : sequence of Detector
+    data : DetectionSet
+    confidence : float
+    answers : Answers, optional
+        Of `lib.salience.training.ask_detectors` to the test, where they are known already.
 
     Returns
     -------
@@ -364,7 +381,7 @@ def compare_guidance(
         it is empty.
     """
     known = np.isfinite(data.salience).all((1, 2)) & (data.split == "test")
-    table = compare_with_salience(detectors, data) if known.any() else None
+    table = compare_with_salience(detectors, data, answers=answers) if known.any() else None
     rows = []
     for name in () if table is None else ("distance", "r"):
         wide = table.groupby(["run", "loss"])[name].mean().unstack("loss")  # noqa: PD010

@@ -562,9 +562,9 @@ def _load_maps(folder: Path, names, split, stored, salience: np.ndarray) -> None
     """Fill in human salience from a folder."""
     if not folder.is_dir():
         raise InputError(f"'{folder}' is no folder: give the one with the maps of human salience.")
-    known: dict[str, Path] = {}
+    known: dict[str, list[Path]] = {}
     for name in _pictures_in(folder):
-        known.setdefault(_stem(name), folder / name)
+        known.setdefault(_stem(name), []).append(folder / name)
     owners: dict[str, set[str]] = {}
     for s, name in names:
         owners.setdefault(_stem(name), set()).add(s)
@@ -573,13 +573,19 @@ def _load_maps(folder: Path, names, split, stored, salience: np.ndarray) -> None
         stem = _stem(name)
         # Outside the sub-folder of a class a map belongs to the one image of its name.
         alone = len(owners[stem]) == 1
-        path = known.get(f"{s}/{stem}", known.get(stem) if alone else None)
-        if path is None:
+        found = known.get(f"{s}/{stem}", known.get(stem) if alone else None)
+        if found is None:
             if split[k] == "test":
                 continue
             places = f"'{s}/{name}'" + (f" or '{name}'" if alone else "")
             raise InputError(
                 f"'{folder}' has no map for the {s} image '{name}': add {places} there."
+            )
+        path, *others = found
+        if others:
+            raise InputError(
+                f"'{path}' and '{others[0].name}' are both the map of the {s} image '{name}': keep "
+                "one of them."
             )
         image, _ = open_image(path)
         if image.width * stored[1] != image.height * stored[0]:

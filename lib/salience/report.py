@@ -120,6 +120,26 @@ def _check(images, labels, explainer, amounts, unrelated) -> None:
             )
 
 
+class _Unrelated:
+    """Pictures of something else; the map of each is computed when one is first set against it."""
+
+    def __init__(self, pictures: np.ndarray):
+        self.pictures = pictures
+        self._known: dict[int, np.ndarray] = {}
+
+    def draw(self, image: np.ndarray, rng: np.random.Generator) -> int | None:
+        """Another picture than the image, by chance; None where there is no other."""
+        others = [k for k, one in enumerate(self.pictures) if not np.array_equal(one, image)]
+        return others[rng.integers(len(others))] if others else None
+
+    def maps(self, explainer, which: int) -> np.ndarray:
+        """Scaled maps of all networks, (models, h, w)."""
+        if which not in self._known:
+            found = explainer.explain(self.pictures[which : which + 1]).maps[0]
+            self._known[which] = scale_maps(found)
+        return self._known[which]
+
+
 def _measure_image(explainer, image, truth, moments, explanation, plan, unrelated, rng):
     """All numbers of one image: (models, columns)."""
     amounts, transforms = plan
@@ -140,6 +160,7 @@ def _measure_image(explainer, image, truth, moments, explanation, plan, unrelate
         # the same draws for every amount: more noise adds to less
         rng.bit_generator.state = state
         noisy.append(perturb.add_noise(image, amount, rng))
+    drawn = [some.draw(image, rng) for some in unrelated]
     turned = [transform.image(image) for transform in transforms]
     # What was not changed has the same map.
     same = [np.array_equal(picture, image) for picture in noisy]
@@ -149,14 +170,9 @@ def _measure_image(explainer, image, truth, moments, explanation, plan, unrelate
     of_noisy = iter(found[: len(changed)])
     for equal in same:
         values.append(alike(clean, clean if equal else scale_maps(next(of_noisy))))
-    for pictures, others in unrelated.values():
-        # every image meets another one of the unrelated set, never itself
-        known = [k for k, other in enumerate(pictures) if not np.array_equal(other, image)]
-        values.append(
-            alike(clean, others[known[rng.integers(len(known))]])
-            if known
-            else np.full(models, np.nan)
-        )
+    for some, other in zip(unrelated, drawn, strict=True):
+        nobody = np.full(models, np.nan)
+        values.append(nobody if other is None else alike(clean, some.maps(explainer, other)))
     for transform, turned_maps in zip(transforms, found[len(changed) :], strict=True):
         back = transform.back(scale_maps(turned_maps), size)
         values.append(alike(clean, scale_maps(back)))
@@ -240,17 +256,12 @@ def compute_salience(
     about = [[float(a) for a in amounts], [turn.name for turn in turns], seed]
     digest = _digest(explainer, images, labels, members, unrelated, about)
     store = _Kept(folder, digest)
-    others = {}
+    others = [_Unrelated(some) for some in unrelated.values()]
     rows = []
     numbers = range(len(images))
     for k in track(numbers, f"salience of {explainer.trunk.name}") if progress else numbers:
         row = store.read(k, shape)
         if row is None:
-            if unrelated and not others:
-                others = {
-                    name: (some, scale_maps(explainer.explain(some).maps))
-                    for name, some in unrelated.items()
-                }
             clean = explainer.explain(images[k : k + 1])
             moments = Moments(scale_maps(clean.maps[0]))
             truth = None if labels is None else np.array([of[k] for of in labels])

@@ -130,6 +130,52 @@ def select_networks(data: xr.Dataset, readouts: Mapping[str, Sequence[Readout]])
     return data.isel(model=[k for k, m in enumerate(data["model"].to_numpy()) if m in wanted])
 
 
+def select_conditions(
+    data: xr.Dataset,
+    amounts: Sequence[float],
+    transforms: Sequence[str],
+    unrelated: Sequence[str],
+) -> xr.Dataset:
+    """Some of the conditions that were measured; what has no conditions stays.
+
+    Parameters
+    ----------
+    data : Dataset
+        Of `compute_study`.
+    amounts : sequence of float
+        Of S_noise.
+    transforms, unrelated : sequence of str
+        Of S_geo and S_unrelated; of a mapping its keys count.
+
+    Raises
+    ------
+    InputError
+        One of them was not measured.
+    """
+    wanted = {
+        "S_noise": [f"{amount:g}" for amount in amounts],
+        "S_geo": [*transforms],
+        "S_unrelated": [*unrelated],
+    }
+    columns = list(
+        zip(*(data[name].to_numpy().tolist() for name in ("measure", "condition")), strict=True)
+    )
+    for measure, conditions in wanted.items():
+        known = [condition for name, condition in columns if name == measure]
+        absent = [condition for condition in conditions if condition not in known]
+        if absent:
+            raise InputError(
+                f"{measure} was not measured for {absent[0]!r}, only for {', '.join(known)}; "
+                "methods are compared in what all of them were measured in."
+            )
+    kept = [
+        k
+        for k, (name, condition) in enumerate(columns)
+        if name not in wanted or condition in wanted[name]
+    ]
+    return data.isel(column=kept)
+
+
 # --------------------------------------------------------------------------------------- computing
 
 

@@ -733,10 +733,7 @@ class _Session:
             ):
                 terms = self._run(parts[part], shown, apply)
                 if not all(np.isfinite(terms[:1])):
-                    raise InputError(
-                        f"The {loss} training of run {run} left the finite numbers in epoch "
-                        f"{epoch + 1}: lower the learning_rate of {settings.learning_rate:g}."
-                    )
+                    raise InputError(self._not_finite(f"{loss} training of run {run}", part, epoch))
                 entropy, human, accuracy = terms
                 share = float(alpha)
                 total = entropy if share == 1 else share * entropy + (1 - share) * human
@@ -745,6 +742,21 @@ class _Session:
             if accuracy >= best:
                 best, kept = accuracy, (self.tapped.get_weights(), epoch + 1)
         return kept[0], pd.DataFrame(rows, columns=list(HISTORY)), kept[1]
+
+    def _not_finite(self, what: str, part: str, epoch: int) -> str:
+        rate = self.training.learning_rate
+        kinds = [type(layer) for layer in self.tapped.layers]
+        if part == "validation" and tf.keras.layers.BatchNormalization in kinds:
+            # In the training the batch's own means count, so those can be far off unnoticed.
+            return (
+                f"The {what} left the finite numbers in the validation of epoch {epoch + 1}, where "
+                "the running means of batch normalisation count: begin with weights: imagenet, "
+                f"train on more images, or lower the learning_rate of {rate:g}."
+            )
+        return (
+            f"The {what} left the finite numbers in epoch {epoch + 1}: lower the learning_rate of "
+            f"{rate:g}."
+        )
 
     def _run(self, part, shown: np.ndarray, apply: Callable) -> tuple[float, float, float]:
         """Mean cross-entropy, human term and accuracy over some images, batch by batch."""
@@ -783,33 +795,109 @@ class _Together:
         self._frozen = frozen[0]
         self._heads = [detector._parts.tapped for detector in self.detectors]
 
-    def ask(
-        self, images: np.ndarray, batch: int = 16, only: Sequence[int] | None = None
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Of every detector, or of some: CAM of the winning class (n, h, w), and logits (n, 2).
+    def ask(self, images: np.ndarray, batch: int = 16) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Of every detector: CAM of the winning class (n, h, w), and logits (n, 2).
 
         Feature maps are let go batch by batch, for those of all detectors would fill the memory.
         """
-        some = range(len(self.detectors)) if only is None else only
-        kernels = [self.detectors[k].readout.kernel for k in some]
+        kernels = [detector.readout.kernel for detector in self.detectors]
         found: list[tuple[list, list]] = [([], []) for _ in kernels]
         for start in range(0, len(images), batch):
-            block = np.asarray(images[start : start + batch])
-            x = vgg.prepare(block, MEANS["imagenet"], self.detectors[0].size)
-            entering = x if self._frozen is None else self._frozen(x, training=False)
-            for k, kernel, (cams, answers) in zip(some, kernels, found, strict=True):
-                features, logits = self._heads[k](entering, training=False)
+            entering = self._enter(images[start : start + batch])
+            for head, kernel, (cams, answers) in zip(self._heads, kernels, found, strict=True):
+                features, logits = head(entering, training=False)
                 cams.append(compute_cam(features, kernel, tf.argmax(logits, -1)).numpy())
                 answers.append(logits.numpy())
         if not len(images):
             raise InputError("There are no images to show the detectors; give at least one.")
         return [(np.concatenate(cams), np.concatenate(answers)) for cams, answers in found]
 
+    def ask_one(
+        self, images: np.ndarray, which: np.ndarray, batch: int = 16
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """CAM (n, h, w) and logits (n, 2) of one detector per image, by the detectors' indices."""
+        if not len(images):
+            raise InputError("There are no images to show the detectors; give at least one.")
+        cams, answers = [], []
+        for start in range(0, len(images), batch):
+            whose = which[start : start + batch]
+            entering = tf.convert_to_tensor(self._enter(images[start : start + batch]))
+            parts = {}
+            for k in np.unique(whose):
+                mine = np.flatnonzero(whose == k)
+                features, logits = self._heads[k](tf.gather(entering, mine), training=False)
+                kernel = self.detectors[k].readout.kernel
+                some = compute_cam(features, kernel, tf.argmax(logits, -1)).numpy()
+                parts.update(
+                    zip(mine.tolist(), zip(some, logits.numpy(), strict=True), strict=True)
+                )
+            for k in range(len(whose)):
+                cams.append(parts[k][0])
+                answers.append(parts[k][1])
+        return np.stack(cams), np.stack(answers)
+
+    def _enter(self, images: np.ndarray):
+        """What enters the parts that learned."""
+        x = vgg.prepare(np.asarray(images), MEANS["imagenet"], self.detectors[0].size)
+        return x if self._frozen is None else self._frozen(x, training=False)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What every detector makes of the images of a split.
+
+    Attributes
+    ----------
+    rows : ndarray of int, (n,)
+        Of the set, sorted.
+    cams : ndarray of float32, (detectors, n, h, w)
+        Class activation map of the winning class.
+    logits : ndarray of float32, (detectors, n, 2)
+    """
+
+    rows: np.ndarray
+    cams: np.ndarray
+    logits: np.ndarray
+
+
+def ask_detectors(
+    detectors: Sequence[Detector], data: DetectionSet, split: str = "test"
+) -> Answers:
+    """Show all images of a split to all detectors, each once.
+
+    Parameters
+    ----------
+    detectors : sequence of Detector
+        Of one training.
+    data : DetectionSet
+    split : str
+
+    Returns
+    -------
+    Answers
+        For :func:`score_detectors` and :func:`compare_with_salience`.
+    """
+    together = _Together(detectors)
+    rows = np.flatnonzero(data.split == split)
+    found = together.ask(data.images[rows])
+    return Answers(rows, *(np.stack(kind) for kind in zip(*found, strict=True)))
+
 
 def score_detectors(
-    detectors: Sequence[Detector], data: DetectionSet, split: str = "test"
+    detectors: Sequence[Detector],
+    data: DetectionSet,
+    split: str = "test",
+    answers: Answers | None = None,
 ) -> pd.DataFrame:
     """Answers of all detectors, for every generator.
+
+    Parameters
+    ----------
+    detectors : sequence of Detector
+    data : DetectionSet
+    split : str
+    answers : Answers, optional
+        Of :func:`ask_detectors` to these detectors, data and split, where they are known already.
 
     Returns
     -------
@@ -819,7 +907,6 @@ def score_detectors(
         of synthetic less that of genuine), ``correct`` (bool). The genuine images stand with every
         generator.
     """
-    together = _Together(detectors)
     rows = {}
     for generator in data.generators:
         found = data.rows(split, generator)
@@ -827,13 +914,12 @@ def score_detectors(
             rows[generator] = found
     if not rows:
         raise InputError(f"There are no synthetic images in the split {split!r} to score.")
-    shown = np.unique(np.concatenate(list(rows.values())))
-    found = together.ask(data.images[shown])
+    answers = answers or ask_detectors(detectors, data, split)
     parts = []
-    for detector, (_, values) in zip(together.detectors, found, strict=True):
+    for detector, values in zip(detectors, answers.logits, strict=True):
         score = values[:, 1] - values[:, 0]
         for generator, some in rows.items():
-            mine = score[np.searchsorted(shown, some)]
+            mine = score[np.searchsorted(answers.rows, some)]
             parts.append(
                 pd.DataFrame(
                     {
@@ -887,9 +973,17 @@ def _area(score: np.ndarray, positive: np.ndarray) -> float:
 
 
 def compare_with_salience(
-    detectors: Sequence[Detector], data: DetectionSet, split: str = "test"
+    detectors: Sequence[Detector],
+    data: DetectionSet,
+    split: str = "test",
+    answers: Answers | None = None,
 ) -> pd.DataFrame:
     """How near the class activation maps come to human (or simulated) salience.
+
+    Parameters
+    ----------
+    detectors, data, split, answers
+        As of :func:`score_detectors`.
 
     Returns
     -------
@@ -898,17 +992,17 @@ def compare_with_salience(
         ``identity``, ``source``, ``distance`` (mean squared difference of the scaled maps, the
         salience term of the loss), ``r`` (Pearson, NaN for a constant map), of the predicted class.
     """
-    together = _Together(detectors)
     rows = np.flatnonzero((data.split == split) & np.isfinite(data.salience).all((1, 2)))
     if not rows.size:
         raise InputError(
             f"No image of the split {split!r} has a map of human salience to compare with."
         )
-    found = together.ask(data.images[rows])
-    target = resize_salience(data.salience[rows], found[0][0].shape[1:])
+    answers = answers or ask_detectors(detectors, data, split)
+    mapped = np.searchsorted(answers.rows, rows)
+    target = resize_salience(data.salience[rows], answers.cams.shape[2:])
     parts = []
-    for detector, (cams, _) in zip(together.detectors, found, strict=True):
-        scaled = scale_cam(tf.constant(cams)).numpy()
+    for detector, cams in zip(detectors, answers.cams, strict=True):
+        scaled = scale_cam(tf.constant(cams[mapped])).numpy()
         parts.append(
             pd.DataFrame(
                 {
@@ -932,6 +1026,16 @@ def _correlate(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))
     return (a * b).sum(1) / np.where(scale == 0, np.nan, scale)
+
+
+class _Weights:
+    """The weights of several detectors, where one network is asked for its own."""
+
+    def __init__(self, detectors: Sequence[Detector]):
+        self.models = [detector.model for detector in detectors]
+
+    def get_weights(self) -> list[np.ndarray]:
+        return [array for model in self.models for array in model.get_weights()]
 
 
 class DetectorExplainer:
@@ -966,10 +1070,8 @@ class DetectorExplainer:
         self.names = [detector.name for detector in self.detectors]
         self.readouts = [detector.readout for detector in self.detectors]
         first = self.detectors[0]
-        image = tf.keras.Input((first.size, first.size, 3))
-        joined = tf.keras.Model(image, [detector.model(image) for detector in self.detectors])
         #: All of them, for its name and weights.
-        self.trunk = Trunk(first.network, joined, MEANS["imagenet"])
+        self.trunk = Trunk(first.network, _Weights(self.detectors), MEANS["imagenet"])
         self._single: list[Explainer] = []
         if method != "grad_cam":
             if first.network != "vgg16":
@@ -999,13 +1101,12 @@ class DetectorExplainer:
         images, model = np.asarray(images), np.asarray(model)
         if not len(images):
             raise InputError("There are no images to explain; give at least one.")
+        if not self._single:
+            return _rectify(*self._together.ask_one(images, model))
         maps, predicted = None, np.empty((len(images), 1), int)
         for k in np.unique(model):
             rows = np.flatnonzero(model == k)
-            if self._single:
-                found = self._single[k].explain(images[rows], batch)
-            else:
-                found = _rectify(*self._together.ask(images[rows], batch, only=[k])[0])
+            found = self._single[k].explain(images[rows], batch)
             if maps is None:
                 maps = np.empty((len(images), *found.maps.shape[1:]), np.float32)
             maps[rows], predicted[rows] = found.maps, found.predicted
