@@ -38,7 +38,7 @@ def machine() -> str:
 
 
 def take_turns(
-    contenders: Mapping[str, Callable[[], float]], rounds: int = 3
+    contenders: Mapping[str, Callable[[], float]], rounds: int = 3, warm: bool = False
 ) -> dict[str, np.ndarray]:
     """Speed of several ways to do the same work, timed in turns.
 
@@ -49,6 +49,8 @@ def take_turns(
         return a pair (units, seconds) where it keeps its own clock (another process, say).
     rounds : int
         Turns of each, after one that is not counted.
+    warm : bool
+        All has run before, so every turn is counted.
 
     Returns
     -------
@@ -56,7 +58,7 @@ def take_turns(
         Name -> ndarray (rounds,), units per second.
     """
     speeds: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(rounds + 1):
+    for turn in range(1 if warm else 0, rounds + 1):
         for name, work in contenders.items():
             start = time.perf_counter()
             done = work()
