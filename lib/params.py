@@ -391,7 +391,7 @@ class Salience(Chapter):
     training_people: int = Field(20, ge=2, le=10_000)
     validation_people: int = Field(8, ge=1, le=10_000)
     test_people: int = Field(16, ge=2, le=10_000)
-    people_views: int = Field(4, ge=2, le=100, description="images of each")
+    people_views: int = Field(3, ge=2, le=100, description="images of each")
     measured_people: int = Field(12, ge=2, le=10_000, description="of the test")
     genuine: str = Field("", description="folder of real faces; empty: rendered ones")
     synthetic: str = Field("", description="folder of synthetic faces to train on")
