@@ -130,6 +130,46 @@ def test_three_forms_of_landmarks_agree(folder):
     np.testing.assert_allclose(load_faces(manifest(folder, inline)).landmarks(), values)
 
 
+def test_landmarks_beside_a_folder_are_read(folder):
+    """What scripts/detect_landmarks.py writes into a folder without a manifest."""
+    text = "path,x0,y0,v0\nbo/a_yaw+000.png,5,6,1\nanna/a_yaw-045.png,,,0\n"
+    manifest(folder, text, "landmarks.csv")
+    faces = load_faces(folder)
+    rows = list(faces.table["path"])
+    wanted = np.full((6, 1, 3), (np.nan, np.nan, 0))
+    wanted[rows.index("bo/a_yaw+000.png")] = 5, 6, 1
+    np.testing.assert_allclose(faces.landmarks(), wanted)
+    assert faces.ignored == ()
+    manifest(folder, "path,x0,y0,v0\nbo/none.png,1,2,1\n", "landmarks.csv")
+    refusal(folder, "landmarks.csv", "line 2", "bo/none.png")
+
+
+@pytest.mark.parametrize(
+    ("ends", "views"),
+    [
+        (("-45", "0", "45"), (-45, 0, 45)),
+        (("_-105", "_+000", "_+105deg"), (-105, 0, 105)),
+        (("-01", "-02", "-00"), None),
+        (("001", "002", "000"), None),
+        (("-45", "0", "30"), None),
+        (("-450", "0", "450"), None),
+        (("-45", "0", "45b"), None),
+        (("-0", "0", "_0"), None),
+        (("_yaw30", "-30", "0"), (30, None, None)),
+    ],
+)
+def test_angles_at_the_end_of_every_name_are_viewpoints_and_numbering_is_none(
+    tmp_path, ends, views
+):
+    for k, name in enumerate(("anna", "bo")):
+        for j, end in enumerate(ends):
+            save(tmp_path / name / f"face{end}.png", 10 * (3 * k + j))
+    table = load_faces(tmp_path).table.set_index("path")["viewpoint"]
+    for name in ("anna", "bo"):
+        found = [table[f"{name}/face{end}.png"] for end in ends]
+        np.testing.assert_equal(found, [np.nan if v is None else v for v in views or (None,) * 3])
+
+
 def test_write_manifest_and_read_it_back(folder):
     first = load_faces(folder)
     write_manifest(first, folder.parent / "all.csv")

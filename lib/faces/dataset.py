@@ -1,7 +1,9 @@
 """The door for anybody's face images: a folder per identity, or a manifest.
 
 **Folder.** One sub-folder per identity, images directly inside. A viewpoint is read from a file
-name that carries ``yaw`` and a signed number of degrees, as in ``anna/light2_yaw-045.png``.
+name that carries ``yaw`` and a signed number of degrees, as in ``anna/light2_yaw-045.png``. Where
+no name does, it is the number that every name ends in, as in ``anna/a_-45.png``, if these numbers
+are angles to both sides: 0 and each with either sign. A ``landmarks.csv`` in the folder is read.
 
 **Manifest.** A CSV file in UTF-8 with at least the columns ``path`` and ``identity``; ``path`` is
 relative to the manifest's folder and stays inside it. Optional columns: ``gender`` (m, f, male,
@@ -13,7 +15,8 @@ point: ``path, point, x, y, visible``. A folder that holds a ``manifest.csv`` is
 **Viewpoint** is the yaw of the head in degrees: 0 is frontal, positive means that the person has
 turned to *their own left*, so that the nose points to the right side of the image.
 
-VPNL-faces (101 identities x 15 viewpoints, grey) fits either form.
+VPNL-faces (101 identities x 15 viewpoints, grey) fits either form; a folder does not say who is a
+woman or a man.
 """
 
 import csv
@@ -70,6 +73,7 @@ ATTRIBUTES = (
 PATHS = ("label_path", "mask_path")
 _GENDERS = {"m": "male", "male": "male", "f": "female", "female": "female", "": None}
 _YAW = re.compile(r"yaw([+-]?\d+(?:\.\d+)?)", re.IGNORECASE)
+_END = re.compile(r"([+-]?\d+(?:\.\d+)?)(?:deg)?$", re.IGNORECASE)
 _LANDMARK_COLUMN = re.compile(r"[xyv](\d+)")
 #: Most landmarks that a face may have; a larger number is damage, and would fill the memory.
 MOST_POINTS = 10_000
@@ -281,7 +285,11 @@ def _read_source(source, attributes):
         )
     if source.is_dir() and not (source / MANIFEST).exists():
         table, ignored = _scan_folder(source)
-        return source, table, None, ignored
+        points = None
+        if LANDMARKS in ignored:
+            points = _load_landmarks(source / LANDMARKS, list(table["path"]))
+            ignored = tuple(name for name in ignored if name != LANDMARKS)
+        return source, table, points, ignored
     manifest = source / MANIFEST if source.is_dir() else source
     table, points = _read_manifest(manifest, attributes)
     return manifest.parent, table, points, ()
@@ -319,7 +327,10 @@ def _scan_folder(root):
             f"{root} holds no images: give a folder with one sub-folder per identity, "
             f"with files ending in {', '.join(sorted(SUFFIXES))}."
         )
-    return pd.DataFrame(records, columns=COLUMNS[:4]), tuple(map(_show, ignored))
+    table = pd.DataFrame(records, columns=COLUMNS[:4])
+    if table["viewpoint"].isna().all():
+        table["viewpoint"] = _viewpoints_of_ends(table["path"])
+    return table, tuple(map(_show, ignored))
 
 
 def _viewpoint_of_name(name):
@@ -327,6 +338,18 @@ def _viewpoint_of_name(name):
     if not found:
         return np.nan
     return _check_viewpoint(found[-1], f"the file name '{name}'")
+
+
+def _viewpoints_of_ends(names):
+    """Numbers at the end of all file names, where they are angles to both sides; else NaN."""
+    found = [_END.search(PurePosixPath(name).stem) for name in names]
+    if not all(found):
+        return np.nan
+    angles = np.array([float(match[1]) for match in found])
+    seen = set(angles)
+    # Mere numbering has no sign, or, after a hyphen, none but minus.
+    both = seen == {-angle for angle in seen} and 0 in seen and len(seen) > 1
+    return angles + 0.0 if both and max(seen) <= 180 else np.nan
 
 
 # --- a manifest
@@ -635,7 +658,7 @@ def _load_landmarks(path, names):
     for name, line in zip(table["path"], lines, strict=True):
         if nfc(name) not in position:
             raise InputError(
-                f"{where}, line {line}: '{name}' is not in the manifest: remove the row."
+                f"{where}, line {line}: '{name}' is not among the images: remove the row."
             )
     where_to = table["path"].map(nfc).map(position).to_numpy(int)
     if {"point", "x", "y", "visible"} <= set(table):
