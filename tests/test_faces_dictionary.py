@@ -12,7 +12,7 @@ from lib.errors import InputError
 from lib.faces.concepts import CONCEPTS, EXPRESSIONS, NON_LOCAL, concept_ellipse
 from lib.faces.design import FACTORS, plackett_burman, plan_dictionary, render_dictionary
 from lib.faces.dictionary import load_dictionary, summarise_balance, summarise_concepts
-from lib.faces.ellipse import ellipse_mask
+from lib.faces.ellipse import ellipse_mask, intersection_over_union
 from lib.faces.exact import ExactMasks
 from lib.faces.landmarks import find_landmarks
 from lib.faces.scenes import DICTIONARY_SEEDS
@@ -317,3 +317,13 @@ def test_a_damaged_codebook_is_named(rendered, tmp_path):
 def test_more_images_than_planned_are_refused(tmp_path):
     with pytest.raises(InputError, match="images is 5000"):
         render_dictionary(tmp_path / "set", images=5000)
+
+
+def test_the_ellipse_of_a_moustache_lies_on_the_upper_lip(root):
+    shipped = load_dictionary(root / "data/faces/dictionary")
+    rows = np.flatnonzero(shipped.has("Mustache"))[::4]
+    overlaps = [
+        intersection_over_union(shipped.mask("Mustache", i), shipped.ellipse_mask("Mustache", i))
+        for i in rows
+    ]
+    assert np.mean(overlaps) > 0.25

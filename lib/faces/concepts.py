@@ -3,8 +3,9 @@
 Names, kinds and regions are those of the released Hierarchical Network Dissection (Teotia,
 Lapedriza, Ostadabbas 2022, arXiv 2108.10360). Which landmarks make a concept's ellipse, and which
 pixels its exact mask, is not printed there. The landmarks here were chosen, concept by concept, so
-that the ellipses overlap the exact masks of 64 rendered faces well; some places (cheek, bags, the
-skin under the chin) have no landmark near, and no ellipse of the 68 fits them.
+that the ellipses overlap the exact masks of rendered faces well; other sets may overlap more, for
+rosy cheeks one that crosses the nose. Some places (cheek, bags, the skin under the chin) have no
+landmark near: the ellipses of the 68 fit them badly.
 
 "Left" and "right" are the subject's.
 """
@@ -101,7 +102,7 @@ def _list_concepts():
             "Goatee": ("chin", ((7, 8, 9, 57),)),
             "High_Cheekbones": ("cheek", _sides((14, 27, 28, 35, 42, 43, 45, 46, 47))),
             "Mouth_Slightly_Open": ("mouth", (_MOUTH,)),
-            "Mustache": ("mouth", ((32, 33, 34, 50, 52),)),
+            "Mustache": ("mouth", ((49, 50, 52, 53),)),
             "Narrow_Eyes": ("eye", _sides(_EYE)),
             "No_Beard": ("cheek", (_JAW,)),
             "Pointy_Nose": ("nose", (_NOSE,)),
