@@ -109,13 +109,21 @@ def _select(values, bits, ends, cells, floor, floor_bits, bound, prefix, shift, 
         start = ends[u]
 
 
-def _highest(counts: np.ndarray, wanted) -> tuple[np.ndarray, np.ndarray]:
+@numba.njit(nogil=True, cache=True)
+def _highest(counts, wanted):
     """The highest bin (-1: none) with which at least so many are reached from above, and how many
     lie above it."""
-    above = counts[:, ::-1].cumsum(1)[:, ::-1]
-    found = (above >= np.reshape(wanted, (-1, 1))).sum(1) - 1
-    beyond = np.concatenate([above, np.zeros_like(above[:, :1])], axis=1)
-    return found, beyond[np.arange(len(counts)), found + 1]
+    units, bins = counts.shape
+    found, beyond = np.full(units, -1), np.zeros(units, np.int64)
+    for u in range(units):
+        above = 0
+        for k in range(bins - 1, -1, -1):
+            if above + counts[u, k] >= wanted[u]:
+                found[u] = k
+                break
+            above += counts[u, k]
+        beyond[u] = above
+    return found, beyond
 
 
 class Tails:
@@ -166,7 +174,7 @@ class Tails:
                 _count(one, one.view(np.int32), self.floor[part], shift, self.counts[part])
 
         list(_POOL.map(count, self.parts))
-        found, _ = _highest(self.counts, self.rank)
+        found, _ = _highest(self.counts, np.full(len(self.counts), self.rank))
         self.edge = np.where(found < 0, -np.inf, _value(np.maximum(found, 0) << shift))
         # at the smallest activation so far nothing is lost: what is not kept equals it
         self.floor = np.maximum(self.edge, self.low).astype(np.float32)
