@@ -24,9 +24,13 @@ TABLES = ("growth", "results", "clusters", "slurm")
 NAMES = {"maps": "relevance maps", "masking": "masked faces scored"}
 #: Images of the paper: pixels a side; bytes of a relevance, of a grey value, of a score.
 SIDE, RELEVANCE, GREY, SCORE = 224, 4, 1, 1
-#: Levels between 0 and 100% in the paper.
+#: Levels between 0 and 100% in the paper, and with these two.
 LEVELS = 6
-#: Networks, faces, trunks that the networks stand on.
+ALL_LEVELS = LEVELS + 2
+#: People that a network tells apart in the study whose rates these are; features of a face on a
+#: trunk at :data:`SIDE` pixels; views of a face that readouts learn from; bytes of a weight.
+PEOPLE, WIDTH, VIEWS, WEIGHT = 101, 25_088, 15, 4
+#: Networks, faces, trunks that the networks stand on. Faces are the frontal images that are masked.
 STUDIES = (
     ("the published", 20, 101, 2),
     ("a laboratory's", 200, 2_000, 2),
@@ -96,11 +100,15 @@ def rates(results: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Index ``maps`` and ``masking``; columns ``rate``, ``machine``. The slower machine, where
-        there are two.
+        Index ``features``, ``maps`` and ``masking``; columns ``rate``, ``machine``. The slower
+        machine, where there are two.
     """
     rows = {}
-    for stage, name in (("maps", "lrp_float32"), ("masking", "masking_vs_bare_forward")):
+    for stage, name in (
+        ("features", "features_vs"),
+        ("maps", "lrp_float32"),
+        ("masking", "masking_vs_bare_forward"),
+    ):
         some = results[
             results["name"].str.startswith(name) & results["unit"].str.contains(" 224 px")
         ]
@@ -117,20 +125,23 @@ def cost(results: pd.DataFrame, cluster: pd.Series) -> pd.DataFrame:
     for name, networks, faces, trunks in STUDIES:
         maps = networks * faces
         passes = (networks * LEVELS + 2) * faces * trunks
-        hours = (maps / rate["maps"] + passes / rate["masking"]) / 3600
+        features = VIEWS * faces * trunks
+        seconds = features / rate["features"] + maps / rate["maps"] + passes / rate["masking"]
+        hours = seconds / 3600
         rows.append(
             {
                 "study": name,
                 "networks": networks,
                 "faces": faces,
                 "trunks": trunks,
+                "features": features,
                 "maps": maps,
                 "masked faces": passes,
                 "core hours": hours,
                 "node hours": hours / cluster["cores"],
                 "days": hours / cluster["cores"] / NODES / 24,
                 "maps, TB": maps * SIDE**2 * RELEVANCE / 1e12,
-                "scores, TB": networks**2 * LEVELS * faces * SCORE / 1e12,
+                "scores, TB": networks**2 * ALL_LEVELS * faces * SCORE / 1e12,
             }
         )
     return pd.DataFrame(rows)
@@ -148,6 +159,19 @@ def _table(table: pd.DataFrame) -> str:
     """A Markdown table of text."""
     lines = [table.columns, ["---"] * len(table.columns), *table.astype(str).to_numpy()]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def weights_of_readouts(networks: int, people: int) -> dict[str, float]:
+    """What readouts of either task in turns weigh, and what they add to a masked face.
+
+    Returns
+    -------
+    dict
+        ``bytes`` of all weights; ``share``, the multiplications of all readouts for one face over
+        those of the trunk's convolutions (VGG-16: 15.3 thousand million at 224 pixels).
+    """
+    weights = WIDTH * (networks / 2) * (people + 2)
+    return {"bytes": weights * WEIGHT, "share": weights / 15.35e9}
 
 
 def grown_memory(growth: pd.DataFrame) -> float:
@@ -193,9 +217,14 @@ def write_cost(results: pd.DataFrame, clusters: pd.DataFrame, growth: pd.DataFra
         f"[{cluster['processor']}]({cluster['source']})), at {SIDE} pixels in float32 and {LEVELS} "
         "levels between 0 and 100%, under relevance masks alone. The rates are the benchmarks', "
         f"of one core: {rate.loc['maps', 'rate']:.2f} maps a second "
-        f"({rate.loc['maps', 'machine']}) and {rate.loc['masking', 'rate']:.2f} masked faces a "
-        f"second ({rate.loc['masking', 'machine']}). That a core of the cluster is as fast, and "
-        f"that cores do not wait for each other, is assumed. Days are those of {NODES} nodes.\n"
+        f"({rate.loc['maps', 'machine']}), {rate.loc['masking', 'rate']:.2f} masked faces a "
+        f"second ({rate.loc['masking', 'machine']}) and {rate.loc['features', 'rate']:.2f} images "
+        f"a second for the features of {VIEWS} views of every face "
+        f"({rate.loc['features', 'machine']}). That a core of the cluster is as fast, and that "
+        "cores do not wait for each other, is assumed; training of the readouts, statistics and "
+        f"rendering are left out. Days are those of {NODES} nodes. Networks tell {PEOPLE} people "
+        "or two genders, as in the study whose rates these are, so that a large study has many "
+        "faces of each.\n"
     )
     shown = pd.DataFrame({"study": found["study"]})
     for name in ("networks", "faces", "trunks"):
@@ -203,18 +232,24 @@ def write_cost(results: pd.DataFrame, clusters: pd.DataFrame, growth: pd.DataFra
     for name in found.columns[4:]:
         shown[name] = [_short(v) for v in found[name]]
     large = found.iloc[2]
+    few, many = (
+        weights_of_readouts(large["networks"], people) for people in (PEOPLE, large["faces"])
+    )
     share = (large["maps"] / rate.loc["maps", "rate"]) / 3600 / large["core hours"]
     each = grown_memory(growth)
     after = (
-        f"In {large['study']} one, {share:.0%} of the time goes into the maps and the rest into "
-        "masking, which grows with networks, faces, levels and trunks alike. What does not fit is "
-        f"storage: `relevance.nc` and `scores.nc` would hold {_short(large['maps, TB'])} and "
-        f"{_short(large['scores, TB'])} TB. Nor does memory: chapter 03 holds all maps of its run "
-        "at once (`lib.relevance.study.compute_maps`), and masking took "
-        f"{each:.0f} bytes for each pixel of a further face, that is "
+        f"In {large['study']} one, {share:.0%} of the time goes into the maps and nearly all else "
+        "into masking, which grows with networks, faces, levels and trunks alike. What does not "
+        "fit is storage: `relevance.nc` and `scores.nc` would hold "
+        f"{_short(large['maps, TB'])} and {_short(large['scores, TB'])} TB. Nor does memory: "
+        "chapter 03 holds all maps of its run at once (`lib.relevance.study.compute_maps`), and "
+        f"masking took {each:.0f} bytes for each pixel of a further face, that is "
         f"{_short(each * SIDE**2 * large['faces'] / 1e9)} GB for {large['faces']:,} of {SIDE} "
         "pixels. Such a study has to be cut by faces into runs of their own; nothing here adds "
-        "their tables up.\n"
+        "their tables up. And were every face a person of its own, the readouts would outgrow all "
+        f"else: {_short(many['bytes'] / 1e12)} TB of weights instead of "
+        f"{_short(few['bytes'] / 1e9)} GB, and for every masked face {_short(many['share'])} times "
+        f"the multiplications of the trunk instead of {_short(few['share'])}.\n"
     )
     return words + "\n" + _table(shown) + "\n" + after
 
