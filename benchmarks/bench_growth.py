@@ -2,7 +2,8 @@
 
 Every point is measured in a process of its own (:mod:`benchmarks.growth_worker`), ``BENCH_ROUNDS``
 times (default 1; the quickest counts), at ``BENCH_SIZE`` pixels (default 32: growth is a matter of
-numbers, and only the time of one map is one of size). ``BENCH_SHARE`` below 1 shrinks the numbers.
+numbers, and only the time of one map is one of size). ``BENCH_SHARE`` below 1 shrinks the numbers;
+``BENCH_SERIES="maps/faces masking/levels"`` measures these alone and keeps the other rows.
 Writes ``benchmarks/growth.csv`` and, from it, the parts of the page *Scale* of the book
 (:mod:`benchmarks.scale`).
 """
@@ -50,8 +51,17 @@ def main() -> None:
     size = int(os.environ.get("BENCH_SIZE", "32"))
     rounds = int(os.environ.get("BENCH_ROUNDS", "1"))
     share = float(os.environ.get("BENCH_SHARE", "1"))
+    known = [f"{stage}/{grows}" for stage, grows, *_ in SERIES]
+    asked = os.environ.get("BENCH_SERIES", "").split() or known
+    if unknown := sorted(set(asked) - set(known)):
+        raise SystemExit(f"There is no series {unknown[0]}; there are {', '.join(known)}.")
+    kept = pd.read_csv(GROWTH) if set(asked) != set(known) else None
     rows = []
     for stage, grows, numbers, rest in SERIES:
+        if f"{stage}/{grows}" not in asked:
+            some = kept[(kept["stage"] == stage) & (kept["grows"] == grows)]
+            rows += some.to_dict("records")
+            continue
         for number in numbers:
             number = max(1, round(number * share))
             point = {"stage": stage, "size": size, "levels": 1, "readouts": 1, "faces": 1}
