@@ -13,6 +13,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator
 
 from lib import figures
 from lib.store import ROOT, atomic_path
@@ -90,7 +91,14 @@ def plot_growth(growth: pd.DataFrame) -> plt.Figure:
     axes[0].set(xscale="log", yscale="log")
     axes[1].set(title="Memory", xlabel="maps, or masked faces", ylabel="peak, MB", xscale="log")
     axes[1].set_ylim(0, 1.25 * growth["peak_mb"].max())
-    axes[0].legend(fontsize=8, title="what grows", title_fontsize=8)
+    for axis in (axes[0].xaxis, axes[0].yaxis, axes[1].xaxis):
+        axis.set_major_formatter("{x:,g}")
+        axis.set_minor_formatter("")
+    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    # below the curves of memory, which start far from zero
+    axes[1].legend(
+        *axes[0].get_legend_handles_labels(), fontsize=8, title="what grows", title_fontsize=8
+    )
     return fig
 
 
