@@ -66,6 +66,25 @@ def test_a_digest_is_of_all_that_a_layer_sees(networks):
     assert shared.digest_layers(Trunk("skipping", skipping)) == {}
 
 
+def test_what_a_layer_is_called_with_counts(few):
+    """Two networks that differ in the number by which an image is divided, and in nothing else."""
+    layers = tf.keras.layers
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 4))
+    networks = {}
+    for name, number in (("one", 255.0), ("two", 2.0)):
+        image = tf.keras.Input((SIZE, SIZE, 3))
+        x = layers.Conv2D(4, 3, activation="tanh", name="maps", use_bias=False)(image / number)
+        networks[name] = Trunk(name, tf.keras.Model(image, x))
+        networks[name].model.get_layer("maps").set_weights([kernel])
+    every = {name: ["maps"] for name in networks}
+    options = dict(draws=0, tail=0.03, precision="float32")
+    found = study.dissect_networks(networks, every, few, **options)
+    first, second = (found[name]["maps"]["threshold"].to_numpy() for name in networks)
+    assert (np.abs(first - second) > 0.01).any()
+    alone = study.dissect_networks({"two": networks["two"]}, every, few, **options)
+    np.testing.assert_allclose(second, alone["two"]["maps"]["threshold"], rtol=1e-5)
+
+
 def test_overlaps_are_those_of_each_network_by_itself(networks, few, monkeypatch):
     options = dict(mask="both", draws=3, tail=0.03, precision="float32")
     alone = {

@@ -39,11 +39,15 @@ def digest_layers(trunk: Trunk) -> dict[str, str]:
     dict of layer -> str
         In the order of the layers. Two layers of one digest, of whatever networks, give the same
         maps. Empty where the network is no plain chain, each layer taking the output of the one
-        before.
+        before and nothing else.
     """
     layers = trunk.model.layers
     for before, layer in itertools.pairwise(layers):
         if isinstance(layer.input, list) or layer.input is not before.output:
+            return {}
+        # what a layer was called with beside a tensor (the 255 of x / 255) is not in its settings
+        call = layer.inbound_nodes[0]
+        if len(call.call_args) != 1 or any(x is not None for x in call.call_kwargs.values()):
             return {}
     found = {}
     digest = hashlib.sha256(json.dumps([trunk.size, *map(float, trunk.means)]).encode())
