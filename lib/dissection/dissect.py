@@ -200,7 +200,8 @@ def dissect(
         ``iou`` and ``iou_all`` (unit, concept), ``iou_chance`` (draw, unit, concept); with both
         masks ``iou_ellipse`` (unit, concept), the first form of overlap;
         ``threshold``, ``tail``, ``low``, ``high`` (unit); ``peak`` (image, unit), the largest
-        activation, images in the dictionary's order. An overlap is NaN where no image counts.
+        activation, images in the dictionary's order. An overlap is NaN where no image counts; one
+        whose mask of a concept has no pixel at this size does not count for it.
         Coordinates ``concept``, ``region``, ``kind``.
 
     Raises
