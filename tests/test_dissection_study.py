@@ -178,6 +178,38 @@ def test_a_mask_of_another_size_is_refused(masked):
         collection.open_dictionary(masked)
 
 
+def test_masks_are_those_of_the_images_that_carry_a_concept(masked, trunk):
+    """Overlaps, too, count the images alone of which the manifest says that it is there."""
+    table = pd.read_csv(masked / "manifest.csv")
+    before = collection.open_dictionary(masked)
+    assert table["nose"].all() and before.mask("nose", 2).any()
+    table.assign(nose=[1, 1, 0, 1, 1, 0]).to_csv(masked / "manifest.csv", index=False)
+    after = collection.open_dictionary(masked)
+    for i in range(6):
+        expected = before.masks(i, SIZE)
+        expected[..., list(CONCEPTS).index("nose")] &= i not in (2, 5)
+        np.testing.assert_array_equal(after.masks(i, SIZE), expected)
+    options = dict(mask="exact", draws=0, tail=0.05, precision="float32")
+    data = study.dissect_networks({"own": trunk}, {"own": ["first"]}, after, **options)
+    data = data["own"]["first"]
+    maps = trunk.model.get_layer("first")(trunk.prepare(after.images(size=SIZE))).numpy()
+    above = maps > data["threshold"].to_numpy()
+    mask = np.stack([before.mask("nose", i, SIZE) for i in range(6)])[..., None]
+    use = above.any((1, 2)) & np.isin(np.arange(6), [0, 1, 3, 4])[:, None]
+    inter, union = ((x.sum((1, 2)) * use).sum(0) for x in (above & mask, above | mask))
+    np.testing.assert_allclose(data["iou"].sel(concept="nose"), inter / union, atol=0.01)
+
+
+def test_a_concept_without_masks_is_refused(masked, trunk):
+    book = pd.read_csv(masked / "codebook.csv")
+    book.drop(columns="nose").to_csv(masked / "codebook.csv", index=False)
+    own = collection.open_dictionary(masked)
+    options = dict(draws=0, tail=0.05, precision="float32")
+    with pytest.raises(InputError, match=r"carry nose, which no code.*or use mask: ellipse"):
+        study.dissect_networks({"own": trunk}, {"own": ["second"]}, own, mask="both", **options)
+    study.dissect_networks({"own": trunk}, {"own": ["second"]}, own, mask="ellipse", **options)
+
+
 def test_ellipses_are_those_of_the_dictionary_or_of_the_readers_landmarks(whole, few, tmp_path):
     rows = collection.choose_images(whole, 40)
     for name in ("AU_2", "left_eye", "nose", "Double_Chin"):

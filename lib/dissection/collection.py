@@ -52,6 +52,12 @@ class ChosenDictionary(Dictionary):
             self._latest[i, size] = self.faces.landmarks([i], size)[0]
         return self._latest[i, size]
 
+    def masks(self, i, size=None):
+        """As `Dictionary.masks`; of concepts that the manifest says are not there, empty."""
+        found = super().masks(i, size)
+        found[..., [not self.has(name)[i] for name in CONCEPTS]] = False
+        return found
+
     def ellipse_mask(self, concept, i, size=None, level=LEVEL):
         """As `Dictionary.ellipse_mask`; groups of which half is hidden are left out there too."""
         size = self.faces.size if size is None else size

@@ -23,7 +23,7 @@ from lib.dissection.pictures import load_pairs
 from lib.dissection.shared import Shared
 from lib.dissection.summary import Gallery, pair_units, summarise_detectors, unit_gallery
 from lib.errors import InputError
-from lib.faces.concepts import NON_LOCAL
+from lib.faces.concepts import CONCEPTS, NON_LOCAL
 from lib.faces.dictionary import Dictionary
 from lib.faces.ellipse import LEVEL
 from lib.vgg import Trunk
@@ -79,7 +79,21 @@ def dissect_networks(
     -------
     dict
         Network -> layer -> Dataset; its images are named by their paths.
+
+    Raises
+    ------
+    InputError
+        As there; images carry a concept of which no exact mask can exist, as the codebook lacks it.
     """
+    if mask != "ellipse" and dictionary.has_exact_masks:
+        drawn = dict(zip(CONCEPTS, dictionary.codebook.any(0), strict=True))
+        without = [name for name in dictionary.concepts if not drawn[name]]
+        if without:
+            raise InputError(
+                f"Images of {dictionary.faces.root} carry {', '.join(without)}, which no code of "
+                "its codebook.csv stands for: add it there and to the masks, leave its column out "
+                "of the manifest, or use mask: ellipse."
+            )
     shared = Shared(
         dictionary, precision, mask=mask, level=level, tail=tail, draws=draws, chance=chance,
         seed=seed,
