@@ -1,5 +1,8 @@
 """Dissection: formulas worked by hand, a slow re-implementation, planted units."""
 
+import resource
+import signal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -248,6 +251,29 @@ def test_what_is_kept_of_many_images_is_little():
     assert kept.end < 0.4 * dense
     late = [sum(n for _, n in parts) for parts in kept.places[-50:]]
     assert np.mean(late) < 0.09 * 20 * 256
+
+
+def test_a_full_temporary_folder_is_told_of_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(tails.tempfile, "tempdir", str(tmp_path))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    kept = tails.Tails((20, 16, 16), 40, 0.1, 1 << 12)
+    maps = np.random.default_rng(5).normal(size=(40, 20, 16, 16)).astype(np.float32)
+    # the system ends a process that writes too large a file unless it asked not to be
+    told = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 17, before[1]))
+        with pytest.raises(InputError, match=r"folder .*free some space .* TMPDIR") as raised:
+            kept.add(maps)
+        assert str(tmp_path) in str(raised.value)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, told)
+    kept.close()
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(tails.tempfile, "tempdir", str(tmp_path / "nowhere"))
+    other = tails.Tails((20, 16, 16), 40, 0.1, 1 << 12)
+    with pytest.raises(InputError, match="nowhere"):
+        other.add(maps)
 
 
 def test_counts_do_not_depend_on_batches_or_order(network, drawn):

@@ -16,6 +16,7 @@ import numba
 import numpy as np
 
 from lib.dissection.tally import _POOL, _shares
+from lib.errors import InputError
 
 #: Bytes that are kept in memory; what is more lies in a temporary file.
 MEMORY = 1 << 28
@@ -126,6 +127,14 @@ def _highest(counts, wanted):
     return found, beyond
 
 
+def _folder() -> str:
+    """Where temporary files lie, in words where nothing can be written."""
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return "of the system"
+
+
 class Tails:
     """The upper tail of one layer, image by image.
 
@@ -140,6 +149,11 @@ class Tails:
     memory : int, optional
         Bytes kept in memory (`MEMORY`); the rest lies in a temporary file, which goes with the
         object.
+
+    Raises
+    ------
+    InputError
+        The temporary folder is full or may not be written to (when maps are added).
     """
 
     def __init__(
@@ -193,9 +207,18 @@ class Tails:
 
     def _write(self, arrays) -> tuple[int, int]:
         place = self.end
-        self.file.seek(place)
-        for array in arrays:
-            self.end += self.file.write(np.ascontiguousarray(array).tobytes())
+        try:
+            self.file.seek(place)
+            for array in arrays:
+                self.end += self.file.write(np.ascontiguousarray(array).tobytes())
+            # what does not fit on the disk is told of here, not when it is read
+            self.file.flush()
+        except OSError as error:
+            raise InputError(
+                f"The maps that are dissected do not fit into the temporary folder {_folder()} "
+                f"({error.strerror or error}): free some space there, or name a folder with more "
+                "in the environment variable TMPDIR, then run again."
+            ) from None
         return place, len(arrays[2])
 
     def _read(self, image: int, part: int, marks: bool = True):
