@@ -536,6 +536,36 @@ def test_kept_results_depend_on_the_code_they_come_from(measured, monkeypatch):
     assert needed <= set(read)
 
 
+def test_kept_results_depend_on_the_network_beside_its_weights(rng, tmp_path):
+    """Means, strides and activations change the maps and leave the weights as they are."""
+    kinds = tf.keras.layers
+
+    def build(means=(0.0, 0.0, 0.0), **settings):
+        layers = [
+            kinds.Conv2D(4, 3, padding="same", **{"activation": "relu", **settings}),
+            kinds.MaxPooling2D(2 if "strides" in settings else 4),
+        ]
+        model = tf.keras.Sequential([tf.keras.Input((SIZE, SIZE, 3)), *layers])
+        model.set_weights(weights)
+        return Explainer(Trunk("toy", model, means), readouts, "gradient_x_input")
+
+    weights = [rng.normal(size=(3, 3, 3, 4)), rng.normal(size=4)]
+    readouts = [Readout("a", rng.normal(size=((SIZE // 4) ** 2 * 4, 2)), np.zeros(2))]
+    images = rng.integers(0, 256, (1, SIZE, SIZE)).astype(np.uint8)
+    options = {"amounts": (0.2,), "transforms": ["flip up-down"], "progress": False}
+    found = []
+    for change in ({}, {"means": (90.0, 100.0, 110.0)}, {"strides": 2}, {"activation": "linear"}):
+        one = build(**change)
+        kept = compute_salience(one, images, folder=tmp_path, **options)
+        xr.testing.assert_identical(kept, compute_salience(one, images, **options))
+        found.append(kept["value"].to_numpy())
+    assert all(not np.array_equal(found[0], other) for other in found[1:])
+    # the same network, built once more: other names of its layers, the same results
+    assert build().settings == build().settings
+    compute_salience(build(), images, folder=tmp_path, **options)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def test_a_stopped_run_goes_on_and_trusts_nothing_damaged(measured, tmp_path, monkeypatch):
     explainer, images, labels, options, data = measured
     written = []

@@ -630,6 +630,11 @@ def test_same_settings_same_bytes_and_a_killed_run_goes_on(base, trained, tmp_pa
     for change in ({"epochs": 7}, {"seed": 1}, {"cam_class": "true"}, {"learning_rate": 0.04}):
         assert training._digest(data, dataclasses.replace(SETTINGS, **change), base) != about
     assert training._digest(turned, SETTINGS, base) != about
+    linear = tf.keras.models.clone_model(base)
+    linear.set_weights(base.get_weights())
+    assert training._digest(data, SETTINGS, linear) == about
+    linear.get_layer("b").activation = tf.keras.activations.linear
+    assert training._digest(data, SETTINGS, linear) != about
     assert training._digest(data, dataclasses.replace(SETTINGS, runs=9), base) == about
 
 
@@ -695,6 +700,14 @@ def test_images_of_the_test_are_shown_once_for_scores_and_salience(trained, monk
     pd.testing.assert_frame_equal(score_detectors(detectors, data, answers=answers), apart[0])
     pd.testing.assert_frame_equal(compare_with_salience(detectors, data, answers=answers), apart[1])
     assert sum(shown) == len(test) and set(apart[1]["row"]) == set(test) - set(test[::3])
+    # answers of others, or to other images, are not taken for these
+    for some in (detectors[:2], detectors[::-1]):
+        with pytest.raises(InputError, match="cross_entropy-0, cross_entropy-1, cyborg-0, cyb"):
+            score_detectors(some, data, answers=answers)
+    learned = data.rows("training")[0]
+    for use in (score_detectors, compare_with_salience):
+        with pytest.raises(InputError, match=f"do not hold image {learned} of the set"):
+            use(detectors, data, "training", answers)
     # and literally: of one image, from the whole model and its last feature maps
     one, k = detectors[2], 1
     x = vgg.prepare(data.images[answers.rows[[k]]], vgg.MEANS["imagenet"])
@@ -843,6 +856,8 @@ def test_networks_and_settings_refuse(base, trained):
     refused("Losses", losses=["mse"])
     refused("no layer 'conv5_1'", settings=DetectorTraining())
     refused("must go from", base=tiny_base(40))
+    small = tf.keras.layers.MaxPooling2D(8)(base.output)
+    refused("feature maps of one cell", base=tf.keras.Model(base.input, small))
     refused("detectors take square", dataclasses.replace(data, images=data.images[:, :-1]))
     refused("no genuine images", dataclasses.replace(data, label=np.ones(len(data), int)))
     missing = data.salience.copy()

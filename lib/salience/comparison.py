@@ -257,6 +257,8 @@ def _paired(gaps: np.ndarray, confidence: float) -> tuple[float, float, float, f
     if not gaps.size:
         return (np.nan,) * 4
     mean = gaps.mean()
+    # what cancels leaves rounding, which has a sign that says nothing
+    mean = 0.0 if abs(mean) < 1e-12 else mean
     # differences that are all alike have no spread to judge them by
     if len(gaps) < 2 or np.ptp(gaps) < 1e-12:
         return mean, np.nan, np.nan, np.nan

@@ -2,11 +2,13 @@
 
 Crum et al. 2023 (arXiv 2303.11969) measure networks that tell real from synthetic faces, some of
 them trained with human salience (CYBORG, Boyd et al. 2023, arXiv 2112.00686). Here the genuine
-class are rendered faces of people who appear nowhere else in the report, and the synthetic class
-the same pictures re-synthesised by a generator of :mod:`lib.salience.facespace` that was fitted to
-other people. So the classes differ in the generator's traces alone. Detectors are trained on one
-generator and tested on others as well, on people whom neither they nor the generators have seen. A
-reader's folders of real and synthetic faces take their place.
+class are rendered faces of people who are in neither the study nor the dictionary (from one seed
+the first of them are also those of `lib.relevance.truth`, whose networks see none of these
+pictures), and the synthetic class the same pictures re-synthesised by a generator of
+:mod:`lib.salience.facespace` that was fitted to other people. So the classes differ in the
+generator's traces alone. Detectors are trained on one generator and tested on others as well, on
+people whom neither they nor the generators have seen. A reader's folders of real and synthetic
+faces take their place.
 
 Human salience is a reader's maps; or it is **simulated**: eyes, nose and mouth of the part labels,
 blurred. `DetectionSet.salience_kind` says which.

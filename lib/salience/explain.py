@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,47 @@ class Explanation:
     predicted: np.ndarray
 
 
+def describe_layers(model) -> str:
+    """Layers of a network, what they do and what they are fed with, whatever they are called.
+
+    Two networks may have the same weights and differ in a stride or an activation. Names that Keras
+    gives depend on what was built before, so numbers stand for them.
+
+    Parameters
+    ----------
+    model : keras.Model
+
+    Returns
+    -------
+    str
+        The name of its class alone, where it does not tell.
+    """
+    names: dict[str, str] = {}
+
+    def collect(part) -> None:
+        if isinstance(part, dict):
+            if isinstance(part.get("name"), str):
+                names.setdefault(part["name"], f"#{len(names)}")
+            part = list(part.values())
+        if isinstance(part, list | tuple):
+            for inner in part:
+                collect(inner)
+
+    def number(part):
+        if isinstance(part, dict):
+            return {key: number(value) for key, value in part.items() if key != "trainable"}
+        if isinstance(part, list | tuple):
+            return [number(inner) for inner in part]
+        return names.get(part, part) if isinstance(part, str) else part
+
+    try:
+        config = model.get_config()
+        collect(config)
+        return json.dumps(number(config), sort_keys=True, default=str)
+    except (NotImplementedError, TypeError, ValueError):  # layers of a reader's own making
+        return type(model).__qualname__
+
+
 class Explainer:
     """A method of `lib.relevance` on the readouts of one trunk.
 
@@ -59,8 +101,9 @@ class Explainer:
         self.method = getattr(method, "name", method)
         self.names = [readout.name for readout in self.readouts]
         precision = choose_precision(settings.get("precision", "auto"))
+        about = (method, precision, sorted((settings | {"precision": ""}).items()))
         #: Everything that decides the maps, beside the images and the weights.
-        self.settings = repr((method, precision, sorted((settings | {"precision": ""}).items())))
+        self.settings = repr((*about, [*map(float, trunk.means)], describe_layers(trunk.model)))
         # One readout with the classes of all: any network's map for one image costs one map, where
         # an engine of all readouts would compute those of all networks.
         classes = [readout.classes for readout in self.readouts]

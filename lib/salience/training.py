@@ -40,7 +40,7 @@ from lib.finetuning import batch_order, initial_weights
 from lib.network import Readout
 from lib.progress import track
 from lib.salience.detection import CLASSES, DetectionSet
-from lib.salience.explain import Explainer, Explanation
+from lib.salience.explain import Explainer, Explanation, describe_layers
 from lib.vgg import MEANS, Trunk
 
 #: What a detector can be trained by; for ``cross_entropy`` alpha is 1.
@@ -510,8 +510,9 @@ def train_detectors(
     Raises
     ------
     InputError
-        An unknown loss, images that are not square, a class or human salience missing, weights that
-        cannot be had, a loss that is no longer finite.
+        An unknown loss, images that are not square or so small that a class activation map has one
+        cell, a class or human salience missing, weights that cannot be had, a loss that is no
+        longer finite.
     """
     training = training or DetectorTraining()
     wrong = [loss for loss in losses if loss not in LOSSES]
@@ -571,6 +572,11 @@ def _check_base(base: tf.keras.Model, data: DetectionSet, training: DetectorTrai
             f"The network goes from {base.input_shape} to {base.output_shape}; for these images it "
             f"must go from (n, {side}, {side}, 3) to feature maps (n, h, w, channels)."
         )
+    if base.output_shape[1:3] == (1, 1):
+        raise InputError(
+            f"Of images of {side} pixels the network makes feature maps of one cell, so a class "
+            "activation map says nothing of places; give larger images (detector_size)."
+        )
     if training.first is not None and training.first not in names:
         raise InputError(
             f"The network has no layer {training.first!r} to train from; it has {', '.join(names)}."
@@ -584,6 +590,7 @@ def _digest(data: DetectionSet, training: DetectorTraining, base: tf.keras.Model
     for name in ("runs", "alpha"):
         settings.pop(name)
     state = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    state.update(describe_layers(base).encode())
     # this code, and what draws weights, orders images and prepares them
     for file in (__file__, *(store.ROOT / "lib" / name for name in ("finetuning.py", "vgg.py"))):
         state.update(Path(file).read_bytes())
@@ -853,11 +860,35 @@ class Answers:
     cams : ndarray of float32, (detectors, n, h, w)
         Class activation map of the winning class.
     logits : ndarray of float32, (detectors, n, 2)
+    names : tuple of str
+        Of the detectors.
     """
 
     rows: np.ndarray
     cams: np.ndarray
     logits: np.ndarray
+    names: tuple[str, ...]
+
+    def find(self, detectors: Sequence[Detector], rows: np.ndarray) -> np.ndarray:
+        """Places of some rows of the set among those that were shown to these detectors.
+
+        Raises
+        ------
+        InputError
+            Other detectors answered, or one of the images was not shown.
+        """
+        if self.names != tuple(detector.name for detector in detectors):
+            raise InputError(
+                f"The answers are those of {', '.join(self.names)}, in this order; give these "
+                "detectors, or ask others by ask_detectors."
+            )
+        unknown = np.setdiff1d(rows, self.rows)
+        if unknown.size:
+            raise InputError(
+                f"The answers do not hold image {unknown[0]} of the set; ask the detectors by "
+                "ask_detectors for this split."
+            )
+        return np.searchsorted(self.rows, rows)
 
 
 def ask_detectors(
@@ -880,7 +911,8 @@ def ask_detectors(
     together = _Together(detectors)
     rows = np.flatnonzero(data.split == split)
     found = together.ask(data.images[rows])
-    return Answers(rows, *(np.stack(kind) for kind in zip(*found, strict=True)))
+    cams, logits = (np.stack(kind) for kind in zip(*found, strict=True))
+    return Answers(rows, cams, logits, tuple(detector.name for detector in detectors))
 
 
 def score_detectors(
@@ -915,11 +947,12 @@ def score_detectors(
     if not rows:
         raise InputError(f"There are no synthetic images in the split {split!r} to score.")
     answers = answers or ask_detectors(detectors, data, split)
+    places = {generator: answers.find(detectors, some) for generator, some in rows.items()}
     parts = []
     for detector, values in zip(detectors, answers.logits, strict=True):
         score = values[:, 1] - values[:, 0]
         for generator, some in rows.items():
-            mine = score[np.searchsorted(answers.rows, some)]
+            mine = score[places[generator]]
             parts.append(
                 pd.DataFrame(
                     {
@@ -998,7 +1031,7 @@ def compare_with_salience(
             f"No image of the split {split!r} has a map of human salience to compare with."
         )
     answers = answers or ask_detectors(detectors, data, split)
-    mapped = np.searchsorted(answers.rows, rows)
+    mapped = answers.find(detectors, rows)
     target = resize_salience(data.salience[rows], answers.cams.shape[2:])
     parts = []
     for detector, cams in zip(detectors, answers.cams, strict=True):
@@ -1066,7 +1099,6 @@ class DetectorExplainer:
         self.detectors = list(detectors)
         self._together = _Together(self.detectors)
         self.method = getattr(method, "name", method)
-        self.settings = repr((self.method, sorted(settings.items())))
         self.names = [detector.name for detector in self.detectors]
         self.readouts = [detector.readout for detector in self.detectors]
         first = self.detectors[0]
@@ -1083,6 +1115,9 @@ class DetectorExplainer:
                 Explainer(detector.trunk, [detector.readout], method, **settings)
                 for detector in self.detectors
             ]
+        of_one = self._single[0].settings if self._single else describe_layers(first.model)
+        #: Everything that decides the maps, beside the images and the weights.
+        self.settings = repr((self.method, sorted(settings.items()), of_one))
 
     def explain(self, images: np.ndarray, batch: int | None = None) -> Explanation:
         """Maps of all detectors for all images, of the winning class."""
