@@ -13,7 +13,7 @@ from conftest import write_dictionary
 from PIL import Image
 
 from lib import figures as style
-from lib import params
+from lib import inputs, params
 from lib.dissection import carriers, collection, dissect, panels, study, summarise_chance, words
 from lib.errors import InputError
 from lib.faces.concepts import CONCEPTS, NON_LOCAL
@@ -281,6 +281,57 @@ def test_layers_of_a_pretrained_part_can_be_named(network, tmp_path):
         assert collection.standard_layers(trunk) == ["first", "new"]
         chosen = collection.choose_layers({"nested": trunk}, ["nested:sum"])
         assert chosen == {"nested": ["sum"]}
+
+
+def test_layers_of_a_part_that_is_called_like_a_layer_can_be_named(network, tmp_path):
+    """Keras' own recipe: scaled input, the pretrained part as one layer, a head; and it twice."""
+    layers = tf.keras.layers
+    part = tf.keras.Model(network.input, network.get_layer("sum").output, name="part")
+    image = tf.keras.Input((SIZE, SIZE, 3))
+    y = part(layers.Rescaling(1 / 3, 1.0)(image), training=False)
+    z = layers.Conv2D(6, 3, padding="same", name="first")(y)
+    both = layers.Concatenate()([y, z, part(layers.Permute((2, 1, 3))(image))])
+    pooled = layers.GlobalAveragePooling2D()(layers.BatchNormalization()(both))
+    whole = tf.keras.Model(image, layers.Dense(2, name="logits")(pooled))
+    whole.save(tmp_path / "recipe.keras")
+    trunk = collection.load_network(tmp_path / "recipe.keras")
+    x = np.random.default_rng(0).normal(size=(2, SIZE, SIZE, 3)).astype(np.float32)
+    np.testing.assert_allclose(trunk.model(x), whole(x), rtol=1e-5, atol=1e-6)
+    names = [layer.name for layer in trunk.model.layers]
+    # of two layers of one name the nested one has its model's in front
+    assert "part" not in names and {"first", "part_first", "second"} < set(names)
+    for own, other in (("first", whole), ("part_first", part), ("second", part)):
+        kernel = other.get_layer(own.removeprefix("part_")).kernel
+        np.testing.assert_array_equal(trunk.model.get_layer(own).kernel, kernel)
+    taps = tf.keras.Model(trunk.model.inputs, trunk.model.get_layer("sum").output)
+    np.testing.assert_allclose(taps(x), part(x / 3 + 1), rtol=1e-5, atol=1e-6)
+    chosen = collection.choose_layers({"recipe": trunk}, ["recipe:second"])
+    assert chosen == {"recipe": ["second"]}
+
+
+def test_single_cells_are_no_standard_layers(trunk):
+    layers = tf.keras.layers
+    image = tf.keras.Input((SIZE, SIZE, 3))
+    x = layers.Conv2D(4, 3, name="maps")(image)
+    weight = layers.Conv2D(4, 1, name="weigh")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    squeezing = Trunk("squeezing", tf.keras.Model(image, layers.Multiply()([x, weight])))
+    assert collection.standard_layers(squeezing) == ["maps"]
+
+
+def test_a_file_that_the_readouts_were_trained_on_is_that_trunk(tmp_path, monkeypatch):
+    kinds = tf.keras.layers
+    image = tf.keras.Input((SIZE, SIZE, 3))
+    x = kinds.Flatten()(kinds.Conv2D(3, 3, 4, activation="relu", name="maps")(image))
+    tf.keras.Model(image, kinds.Dense(2)(x)).save(tmp_path / "mine.keras")
+    tf.keras.Model(image, kinds.Dense(3)(x)).save(tmp_path / "imagenet.keras")
+    own = inputs.open_trunks([str(tmp_path / "mine.keras")], SIZE)
+    own["imagenet"] = Trunk("imagenet", build_vgg16(SIZE), provenance={"digest": "0"})
+    monkeypatch.setattr(inputs, "load_trunks", lambda run: own)
+    opened = collection.open_networks(["imagenet", str(tmp_path / "mine.keras")], "run", SIZE)
+    assert opened["mine"] is own["mine"] and opened["imagenet"] is own["imagenet"]
+    # readouts of the run would be taken for this other network's
+    with pytest.raises(InputError, match=r"called as the network 'imagenet' of this run"):
+        collection.open_networks([str(tmp_path / "imagenet.keras")], "run", SIZE)
 
 
 def test_layers_are_named_or_the_last_of_every_block(trunk):

@@ -335,28 +335,56 @@ def _check_name(name: str) -> None:
 
 
 def _unnest(model: tf.keras.Model) -> tf.keras.Model:
-    """A sequence of a model and further layers as one model, so that all layers have their names.
+    """A model with models nested in it as one model, so that all layers have their names.
 
-    So are networks stored whose pretrained part was taken over as a whole.
+    So are networks stored whose pretrained part was taken over as a whole. Where a name is taken
+    already, a nested layer's gets that of its model in front.
     """
-    if not isinstance(model, tf.keras.Sequential) or not isinstance(
-        model.layers[0], tf.keras.Model
-    ):
+    if not any(_is_graph(layer) for layer in model.layers):
         return model
-    first, *rest = _unnest(model.layers[0]), *model.layers[1:]
-    x = first.output
-    for layer in rest:
-        copy = type(layer).from_config(layer.get_config())
-        x = copy(x)
-        copy.set_weights(layer.get_weights())
-    return tf.keras.Model(first.inputs, x, name=model.name)
+    copies: dict[int, tf.keras.layers.Layer] = {}
+    names = {layer.name for layer in model.layers}
+
+    def copy_of(layer, owner):
+        if id(layer) not in copies:
+            config = layer.get_config()
+            while owner is not model and config["name"] in names:
+                config["name"] = f"{owner.name}_{config['name']}"
+            names.add(config["name"])
+            copies[id(layer)] = type(layer).from_config(config)
+        return copies[id(layer)]
+
+    def run(part, given):
+        known = {id(x): y for x, y in zip(part.inputs, given, strict=True)}
+        for depth in sorted(part._nodes_by_depth, reverse=True):
+            for node in part._nodes_by_depth[depth]:
+                if node.is_input:
+                    continue
+                call = (node.call_args, node.call_kwargs)
+                args, kwargs = tf.nest.map_structure(lambda x: known.get(id(x), x), call)
+                if _is_graph(node.layer):
+                    found = run(node.layer, tf.nest.flatten(args))
+                else:
+                    copy = copy_of(node.layer, part)
+                    found = copy(*args, **kwargs)
+                    copy.set_weights(node.layer.get_weights())
+                outputs = zip(tf.nest.flatten(node.outputs), tf.nest.flatten(found), strict=True)
+                known.update((id(x), y) for x, y in outputs)
+        return [known[id(x)] for x in part.outputs]
+
+    entries = [tf.keras.Input(x.shape[1:], dtype=x.dtype) for x in model.inputs]
+    return tf.keras.Model(entries, run(model, entries), name=model.name)
+
+
+def _is_graph(layer: tf.keras.layers.Layer) -> bool:
+    """Whether a layer is a model whose layers can be told apart."""
+    return isinstance(layer, tf.keras.Model) and bool(getattr(layer, "_is_graph_network", False))
 
 
 def load_network(path: str | Path, means: str = "imagenet") -> Trunk:
     """Any Keras model from disk whose layers are to be dissected; it need not be a plain chain.
 
-    Where it begins with a model of its own (a pretrained part, say), that one's layers are its
-    layers; layers of models nested elsewhere cannot be named.
+    Layers of models nested in it (a pretrained part, say) are its layers.
 
     Raises
     ------
@@ -412,7 +440,8 @@ def open_networks(
     Raises
     ------
     InputError
-        An unknown name (the nearest is offered), two networks of one name, or as there.
+        An unknown name (the nearest is offered), two networks of one name, a file that is called
+        as one of the run's trunks and is another network, or as there.
     """
     own = inputs.load_trunks(run)
     found: dict[str, Trunk] = {}
@@ -423,7 +452,7 @@ def open_networks(
         elif given in own:
             trunk = own[given]
         elif path.is_file():
-            trunk = load_network(path)
+            trunk = _open_file(path, own)
         else:
             _check_name(given)
             trunk = inputs.open_trunks([given], size)[given]
@@ -433,12 +462,29 @@ def open_networks(
     return found
 
 
+def _open_file(path: Path, own: Mapping[str, Trunk]) -> Trunk:
+    """A reader's network; the run's trunk where its readouts were trained on that very file."""
+    trunk = own.get(path.stem)
+    if trunk is None:
+        return load_network(path)
+    if trunk.provenance.get("sha256") == sha256(path):
+        model = _unnest(trunk.model)
+        return trunk if model is trunk.model else replace(trunk, model=model)
+    raise InputError(
+        f"{path} is called as the network {path.stem!r} of this run, and is another; rename the "
+        "file."
+    )
+
+
 def standard_layers(trunk: Trunk) -> list[str]:
-    """The last convolution at every size of the maps; of VGG-16 that is one of each block."""
+    """The last convolution at every size of the maps; of VGG-16 that is one of each block.
+
+    Convolutions whose map is a single cell, such as weigh channels, are left out.
+    """
     last = {
         layer.output_shape[1:3]: layer.name
         for layer in trunk.model.layers
-        if isinstance(layer, tf.keras.layers.Conv2D)
+        if isinstance(layer, tf.keras.layers.Conv2D) and layer.output_shape[1:3] != (1, 1)
     }
     if not last:
         raise InputError(f"Network {trunk.name} has no convolution; name its layers in `layers`.")
