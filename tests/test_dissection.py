@@ -253,6 +253,31 @@ def test_what_is_kept_of_many_images_is_little():
     assert np.mean(late) < 0.09 * 20 * 256
 
 
+def test_a_layer_that_is_not_computed_in_bfloat16_is_told_of(drawn):
+    """Grouped convolutions are where the processor has bfloat16; elsewhere a sentence says so."""
+    kinds = tf.keras.layers
+    model = tf.keras.Sequential(
+        [
+            tf.keras.Input((SIZE, SIZE, 3)),
+            kinds.Conv2D(4, 1, activation="relu"),
+            kinds.DepthwiseConv2D(3, name="depthwise"),
+            kinds.Conv2D(4, 3, groups=2, name="grouped"),
+        ]
+    )
+    trunk = Trunk("small", model)
+    options = dict(draws=0, tail=0.03, progress=False)
+    exact = dissect(trunk, drawn, "grouped", precision="float32", **options)["grouped"]
+    try:
+        other = dissect(trunk, drawn, "grouped", precision="bfloat16", **options)["grouped"]
+    except InputError as error:
+        assert str(error) == (
+            "Network small has a layer that TensorFlow does not compute in bfloat16 on this "
+            "machine; use precision: float32."
+        )
+    else:
+        np.testing.assert_allclose(other["threshold"], exact["threshold"], rtol=0.05)
+
+
 def test_a_full_temporary_folder_is_told_of_in_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(tails.tempfile, "tempdir", str(tmp_path))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -23,6 +23,15 @@ MASKS = ("exact", "ellipse", "both")
 #: Bytes of images, masks or maps that several networks of one run may share in memory.
 KEEP = 5 << 28
 
+#: How TensorFlow says that it has no such computation; lack of memory is another error.
+_REFUSED = (
+    tf.errors.AbortedError,
+    tf.errors.InternalError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.UnimplementedError,
+)
+
 
 def list_layers(trunk: vgg.Trunk) -> list[str]:
     """Names of the layers that have spatial maps, and so can be dissected."""
@@ -40,7 +49,8 @@ def _tap(trunk: vgg.Trunk, layers: Sequence[str], precision: str):
                 f"Layer {name!r} of {trunk.name} has no spatial maps; choose one of "
                 f"{', '.join(list_layers(trunk))}."
             )
-    copy = vgg.with_precision(trunk.model, vgg.choose_precision(precision))
+    precision = vgg.choose_precision(precision)
+    copy = vgg.with_precision(trunk.model, precision)
     tapped = tf.keras.Model(copy.inputs, [copy.get_layer(name).output for name in layers])
     shape = (None, *trunk.model.input_shape[1:])
 
@@ -52,7 +62,19 @@ def _tap(trunk: vgg.Trunk, layers: Sequence[str], precision: str):
     # Traced here: TensorFlow warns of one function after another that is traced when it is called.
     signature = [tf.TensorSpec(shape, tf.float32)]
     forward = tf.function(maps, input_signature=signature).get_concrete_function()
-    return lambda x: [y.numpy() for y in forward(tf.constant(x))]
+
+    def run(x):
+        try:
+            return [y.numpy() for y in forward(tf.constant(x))]
+        except _REFUSED:
+            if precision == "float32":
+                raise
+            raise InputError(
+                f"Network {trunk.name} has a layer that TensorFlow does not compute in {precision} "
+                "on this machine; use precision: float32."
+            ) from None
+
+    return run
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
