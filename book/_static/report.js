@@ -43,3 +43,14 @@ document.addEventListener("DOMContentLoaded", () => {
     picture.addEventListener("click", () => show(picture));
   }
 });
+
+/* A table that is wider than its room is scrolled, by the keyboard too. */
+document.addEventListener("DOMContentLoaded", () => {
+  for (const room of document.querySelectorAll(".pst-scrollable-table-container")) {
+    if (room.scrollWidth > room.clientWidth) {
+      room.tabIndex = 0;
+      room.setAttribute("role", "region");
+      room.setAttribute("aria-label", "Table, wider than the page: can be scrolled");
+    }
+  }
+});
