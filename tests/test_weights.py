@@ -433,7 +433,7 @@ def test_an_environment_without_pip_is_said_to_be_one(tmp_path, monkeypatch):
 
 
 def test_fetching_leaves_no_line_in_an_executed_notebook(tmp_path, monkeypatch, capfd):
-    """Whether the package was there already must not show in the book, nor in what nbval compares."""
+    """Whether the package was there already must not show in the book or in what nbval compares."""
     pip = tmp_path / "python"
     pip.write_text('#!/bin/sh\nwhile [ "$1" != -d ]; do shift; done\nprintf abc > "$2/p-1.whl"\n')
     pip.chmod(0o755)
