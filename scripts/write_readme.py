@@ -42,6 +42,7 @@ TIMED = {
     "features_vs_bare_convolutions": "features of a trunk",
     "readouts_vs_features": "readouts on features",
     "dissection_vs_bare_forward": "units dissected",
+    "salience_vs_maps_2_faces": "measures of salience",
     "salience_vs_maps": "measures of salience",
     "salience_stability_maps": "stability over runs",
     "masking_vs_bare_forward": "masked images",
