@@ -1,4 +1,4 @@
-"""One exception for a user's mistake."""
+"""One exception for a user's mistake, and how programs say that they cannot write."""
 
 import re
 
@@ -6,6 +6,11 @@ import re
 #: it cannot print at all. Names of files and people may hold any of them.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+#: How the engine, or the book's builder, says that the system does not let it write.
+CANNOT_WRITE = re.compile(
+    r"No space left on device|[Qq]uota exceeded|Read-only file system|Permission denied"
 )
 
 

@@ -19,7 +19,7 @@ import nbformat
 import yaml
 
 from lib import dependencies, params, store, summary
-from lib.errors import InputError
+from lib.errors import CANNOT_WRITE, InputError
 from lib.machine import processor
 
 #: In committed prose the chapters of the default run; rewritten for a run of another name.
@@ -28,10 +28,6 @@ COMMITTED = "executed/default/"
 FILES = "files.json"
 #: Folder of a run whose sub-folders are finished pages: in the book they are ``pages/<name>/``.
 PAGES = "pages"
-#: How the system says that it cannot write.
-CANNOT_WRITE = re.compile(
-    r"No space left on device|[Qq]uota exceeded|Read-only file system|Permission denied"
-)
 #: Parts of the theme's pages that fail where there is no network, weigh without need, or are wrong
 #: when they are read aloud.
 UNWANTED = (

@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 from command_line import make_parser  # noqa: E402
 
 from lib import dependencies, params  # noqa: E402
-from lib.errors import InputError  # noqa: E402
+from lib.errors import CANNOT_WRITE, InputError  # noqa: E402
 
 #: Chapter that makes the experiment page.
 EXPERIMENT = "06_humans"
@@ -42,10 +42,6 @@ TOLD = re.compile(
     r"|\d+ of \d+ steps \(\d+%\) done|SLURM-job '\d+' failed.*"
 )
 LOCK = ROOT / ".cache" / "report.lock"
-#: How the engine says that it cannot write.
-CANNOT_WRITE = re.compile(
-    r"No space left on device|[Qq]uota exceeded|Read-only file system|Permission denied"
-)
 
 
 def _write_record(folder: Path, record: dict[str, str]) -> Path:
