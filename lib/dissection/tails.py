@@ -15,7 +15,7 @@ import tempfile
 import numba
 import numpy as np
 
-from lib.dissection.tally import _POOL, _shares
+from lib.dissection.tally import POOL, split_units
 from lib.errors import InputError
 
 #: Bytes that are kept in memory; what is more lies in a temporary file.
@@ -168,7 +168,7 @@ class Tails:
         #: No unit's threshold is below the larger of this and the smallest activation.
         self.edge = np.full(units, -np.inf, np.float32)
         self.floor = self.edge
-        self.parts = _shares(units)
+        self.parts = split_units(units)
         memory = MEMORY if memory is None else memory
         self.file = tempfile.SpooledTemporaryFile(max_size=max(memory, 1))  # noqa: SIM115 closed with it
         #: Of every image and part: place in the file, and number of activations.
@@ -187,13 +187,13 @@ class Tails:
             for one in flat[:, part]:
                 _count(one, one.view(np.int32), self.floor[part], shift, self.counts[part])
 
-        list(_POOL.map(count, self.parts))
+        list(POOL.map(count, self.parts))
         found, _ = _highest(self.counts, np.full(len(self.counts), self.rank))
         self.edge = np.where(found < 0, -np.inf, _value(np.maximum(found, 0) << shift))
         # at the smallest activation so far nothing is lost: what is not kept equals it
         self.floor = np.maximum(self.edge, self.low).astype(np.float32)
         for one in maps:
-            kept = _POOL.map(lambda part, one=one: self._pack(one[part], self.floor[part]),
+            kept = POOL.map(lambda part, one=one: self._pack(one[part], self.floor[part]),
                              self.parts)  # fmt: skip
             self.places.append([self._write(arrays) for arrays in kept])
 
@@ -272,7 +272,7 @@ class Tails:
             _, floor, values, marks = arrays
             _unpack(marks.reshape(len(floor), -1), values, floor, out[part])
 
-        list(_POOL.map(fill, self.parts, read))
+        list(POOL.map(fill, self.parts, read))
         return out.reshape(self.shape)
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from lib.errors import InputError
 #: Threads of Python's, as the counting lets go of the interpreter; numba's own take four times as
 #: long to compile.
 _THREADS = os.cpu_count() or 1
-_POOL = ThreadPoolExecutor(_THREADS)
+POOL = ThreadPoolExecutor(_THREADS)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _tally(maps, thresholds, codes, entries, bounds, carried, area, inter, union
                 union[u, s, c] += total + area[s, c] - covered[c]
 
 
-def _shares(units: int) -> list[slice]:
+def split_units(units: int) -> list[slice]:
     """Units in as many parts as there are threads; few units are not worth parting."""
     parts = max(1, min(_THREADS, units // 16))
     edges = np.linspace(0, units, parts + 1).astype(int)
@@ -219,7 +219,7 @@ class Tally:
         """Add one image: maps (units, h, w), float32, and one set of masks per draw."""
         maps = np.ascontiguousarray(maps, np.float32)
         work = [
-            _POOL.submit(
+            POOL.submit(
                 _tally,
                 maps[some],
                 self.thresholds[some],
@@ -233,7 +233,7 @@ class Tally:
                 self.beyond[some],
                 self.native[some],
             )
-            for some in _shares(len(maps))
+            for some in split_units(len(maps))
         ]
         for one in work:
             one.result()
