@@ -465,7 +465,7 @@ class Dissection(Chapter):
         [], description="layer or network:layer; empty: the last convolution at every size"
     )
     dictionary: str = Field("data/faces/dictionary", min_length=1, description="Face Dictionary")
-    images: int = Field(0, ge=0, description="of the dictionary; 0 for all")
+    images: int = Field(720, ge=0, description="of the dictionary; 0 for all")
     mask: Literal["exact", "ellipse", "both"] = "both"
     ellipse_level: float = Field(0.95, gt=0, lt=1, description="confidence of elliptical masks")
     ellipses: str = Field("", description="CSV of landmarks; empty: the project's")
@@ -477,14 +477,14 @@ class Dissection(Chapter):
     bias_draws: int = Field(20, ge=1, le=10_000, description="deals of the groups")
     gallery_units: int = Field(2, ge=1, le=5, description="of each network")
     gallery_images: int = Field(6, ge=1, le=12, description="of each unit")
-    people: int = Field(60, ge=8, le=10_000, multiple_of=2, description="rendered, to learn from")
+    people: int = Field(50, ge=8, le=10_000, multiple_of=2, description="rendered, to learn from")
     scenes: int = Field(2, ge=2, le=20, description="heads of each")
     views: int = Field(2, ge=1, le=50, description="pictures of each head")
     learn_from: Trunk = Field(
         "synthface", min_length=1, description="trunk that learning goes on from"
     )
     trained_from: str = Field("conv5_1", min_length=1, description="its first layer that learns")
-    epochs: int = Field(5, ge=1, le=1000, description="of recognition, gender, age, smile")
+    epochs: int = Field(4, ge=1, le=1000, description="of recognition, gender, age, smile")
     width: float = Field(0.25, gt=0, le=1, description="of residual networks, share of channels")
     planted: Annotated[list[Literal["glasses", "greyscale"]], AfterValidator(_distinct)] = Field(
         ["glasses", "greyscale"], description="cues of the controlled experiments; may be empty"

@@ -10,6 +10,7 @@ from scipy import stats
 
 from lib import network
 from lib.dissection import dissect, experiment
+from lib.dissection.dissect import Tap
 from lib.dissection.experiment import (
     GRADIENT,
     TABLES,
@@ -453,6 +454,44 @@ def test_the_later_layers_are_dissected_like_the_whole(chain, dictionary):
     np.testing.assert_allclose(peaks, whole["conv3_1"]["peak"], atol=1e-3 * most)
     counted = detectors.groupby("layer")["units"].first()
     assert counted.to_dict() == {"conv2_1": 16, "conv3_1": 24}
+
+
+@pytest.mark.parametrize("architecture", ["resnet14", "vgg16"])
+def test_what_learned_again_is_dissected_as_it_is_now(
+    pairs, trunk, dictionary, architecture, monkeypatch
+):
+    bench = Bench(
+        pairs, architecture=architecture, width=1 / 16, trunk=trunk, trained_from="conv2_1",
+        progress=False,
+    )  # fmt: skip
+    noted = []
+    monkeypatch.setattr(
+        experiment, "dissect", lambda *a, **k: noted.append(dissect(*a, **k)) or noted[-1]
+    )
+    remembered, last = Remembered(dictionary, SIZE), list(bench.hooks.values())[-1]
+    for seed in (0, 1):
+        bench.train("glasses", planted(bench, 100, seed), seed, **LEARN | {"epochs": 1})
+        bench.dissect(remembered)
+        alone = dissect(bench.network(), dictionary, [last], draws=0, progress=False)[last]
+        most = float(np.abs(alone["peak"]).max())
+        np.testing.assert_allclose(noted[seed][last]["peak"], alone["peak"], atol=1e-3 * most)
+    first, second = (found[last]["peak"].to_numpy() for found in noted)
+    assert np.abs(first - second).max() > 0.01 * most
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_network_is_compiled_once_and_has_the_weights_that_it_has_now(trunk, precision):
+    model = tf.keras.models.clone_model(trunk.model)
+    model.set_weights(trunk.model.get_weights())
+    network = dataclasses.replace(trunk, model=model)
+    x = np.random.default_rng(0).normal(0, 50, (2, SIZE, SIZE, 3)).astype(np.float32)
+    tap = Tap(network, ["conv1_1", "conv3_1"], precision)
+    before = tap(x)
+    model.set_weights([2 * w for w in model.get_weights()])
+    tap.update()
+    for maps, first, factor in zip(tap(x), before, (2, 8), strict=True):
+        np.testing.assert_allclose(maps, factor * first, rtol=1e-4)
+        assert maps.shape[2] == maps.shape[3] and first.max() > 0
 
 
 RUN = {

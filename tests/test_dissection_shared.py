@@ -46,6 +46,7 @@ def networks():
         "same": build("same", 4, one, ["first", "second", "third", "logits"]),
         "moved": build("moved", 5, one, ["first", "second"], means=(9.0, 9.0, 9.0)),
         "later": build("later", 6, one, ["second", "third"]),
+        "deep": build("deep", 7, one, ["first"]),
     }
 
 
@@ -113,9 +114,11 @@ def test_overlaps_are_those_of_each_network_by_itself(networks, few, monkeypatch
         ("three", ["third"], entry),
         ("moved", LAYERS, image),
         ("later", LAYERS, image),
+        ("deep", ["second", "third"], (SIZE // 2, SIZE // 2, 4)),
     ]
-    # what enters the later layers is computed once for two networks
-    assert features == [["second"]]
+    # what enters the later layers of two networks was kept while the first ran; what a third one
+    # enters elsewhere is computed for it
+    assert features == [["pool"]]
     for name, layers in together.items():
         assert list(layers) == LAYERS
         for layer, data in layers.items():

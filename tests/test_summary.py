@@ -297,7 +297,7 @@ def test_a_line_for_every_chapter(root):
         "2 of 4 differences between imagenet and synthface are clear, 2 up and 0"
     )
     assert lines["10_multiverse"] == (
-        "of 3 printed differences 2 hold under every open choice and 1 depend on the choices"
+        "of 3 printed differences 2 hold under every open choice and 1 depends on the choices"
     )
     assert not any(line.endswith(".") for line in lines.values())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -38,8 +38,59 @@ def list_layers(trunk: vgg.Trunk) -> list[str]:
     return [layer.name for layer in trunk.model.layers if len(layer.output_shape) == 4]
 
 
-def _tap(trunk: vgg.Trunk, layers: Sequence[str], precision: str):
-    """A function: prepared images to each layer's maps (n, units, h, w), float32."""
+class Tap:
+    """Some layers of a network: prepared images to each layer's maps (n, units, h, w), float32.
+
+    TensorFlow compiles it once, so that a network that learns again and again is compiled once.
+
+    Parameters
+    ----------
+    trunk : lib.vgg.Trunk
+    layers : sequence of str
+    precision : {"auto", "float32", "bfloat16"}
+
+    Raises
+    ------
+    InputError
+        An unknown layer or one without maps.
+    """
+
+    def __init__(self, trunk: vgg.Trunk, layers: Sequence[str], precision: str = "auto"):
+        self.trunk, self.layers = trunk, list(layers)
+        check_layers(trunk, layers)
+        self.precision = vgg.choose_precision(precision)
+        self.copy = copy = vgg.with_precision(trunk.model, self.precision)
+        tapped = tf.keras.Model(copy.inputs, [copy.get_layer(name).output for name in layers])
+        shape = (None, *trunk.model.input_shape[1:])
+
+        def maps(x):
+            found = tapped(x, training=False)
+            found = found if len(layers) > 1 else [found]
+            return [tf.cast(tf.transpose(y, (0, 3, 1, 2)), tf.float32) for y in found]
+
+        # Traced here: TensorFlow warns of one function after another that is traced when called.
+        signature = [tf.TensorSpec(shape, tf.float32)]
+        self.forward = tf.function(maps, input_signature=signature).get_concrete_function()
+
+    def update(self) -> None:
+        """Take the weights that the network has now."""
+        if self.copy is not self.trunk.model:
+            self.copy.set_weights(self.trunk.model.get_weights())
+
+    def __call__(self, x: np.ndarray) -> list[np.ndarray]:
+        try:
+            return [y.numpy() for y in self.forward(tf.constant(x))]
+        except _REFUSED:
+            if self.precision == "float32":
+                raise
+            raise InputError(
+                f"Network {self.trunk.name} has a layer that TensorFlow does not compute in "
+                f"{self.precision} on this machine; use precision: float32."
+            ) from None
+
+
+def check_layers(trunk: vgg.Trunk, layers: Sequence[str]) -> None:
+    """Refuse layers that a network has not, or that have no spatial maps."""
     known = [layer.name for layer in trunk.model.layers]
     for name in layers:
         if name not in known:
@@ -49,32 +100,6 @@ def _tap(trunk: vgg.Trunk, layers: Sequence[str], precision: str):
                 f"Layer {name!r} of {trunk.name} has no spatial maps; choose one of "
                 f"{', '.join(list_layers(trunk))}."
             )
-    precision = vgg.choose_precision(precision)
-    copy = vgg.with_precision(trunk.model, precision)
-    tapped = tf.keras.Model(copy.inputs, [copy.get_layer(name).output for name in layers])
-    shape = (None, *trunk.model.input_shape[1:])
-
-    def maps(x):
-        found = tapped(x, training=False)
-        found = found if len(layers) > 1 else [found]
-        return [tf.cast(tf.transpose(y, (0, 3, 1, 2)), tf.float32) for y in found]
-
-    # Traced here: TensorFlow warns of one function after another that is traced when it is called.
-    signature = [tf.TensorSpec(shape, tf.float32)]
-    forward = tf.function(maps, input_signature=signature).get_concrete_function()
-
-    def run(x):
-        try:
-            return [y.numpy() for y in forward(tf.constant(x))]
-        except _REFUSED:
-            if precision == "float32":
-                raise
-            raise InputError(
-                f"Network {trunk.name} has a layer that TensorFlow does not compute in {precision} "
-                "on this machine; use precision: float32."
-            ) from None
-
-    return run
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
@@ -178,6 +203,8 @@ def dissect(
     precision: str = "auto",
     seed: int = 0,
     progress: bool = True,
+    tap: Tap | None = None,
+    keep: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, xr.Dataset]:
     """Overlap of every unit of some layers with every concept.
 
@@ -213,8 +240,12 @@ def dissect(
         Images at a time; nothing depends on it but memory.
     precision : {"auto", "float32", "bfloat16"}
     seed : int
-        Of the order of images, the sample and the chance masks.
+        Of the order of images and the chance masks.
     progress : bool
+    tap : Tap, optional
+        Of this network and these layers, where it is there already.
+    keep : mapping of layer -> ndarray (images, h, w, units), optional
+        Further layers, whose maps are written there, images in the dictionary's order.
 
     Returns
     -------
@@ -262,7 +293,10 @@ def dissect(
         raise InputError(f"Name at least one layer of {trunk.name}.")
     order = np.random.default_rng([seed, 0]).permutation(count)
     blocks = _batches(order, batch)
-    tails, peaks = _run(trunk, dictionary, layers, blocks, tail, precision, progress)
+    keep = dict(keep or {})
+    if tap is None:
+        tap = Tap(trunk, [*layers, *keep], precision)
+    tails, peaks = _run(tap, dictionary, layers, keep, blocks, tail, progress)
     kinds = ("exact", "ellipse") if mask == "both" else (mask,)
     masks = [_Masks(dictionary, concepts, trunk.size, kind, level) for kind in kinds]
     tallies = {
@@ -283,14 +317,17 @@ def dissect(
     return out
 
 
-def _run(trunk, dictionary, layers, blocks, tail, precision, progress):
+def _run(tap, dictionary, layers, keep, blocks, tail, progress):
     """The network over all images, once: per layer the tails, and the peaks (images, units)."""
-    forward, count = _tap(trunk, layers, precision), sum(map(len, blocks))
+    trunk, count = tap.trunk, sum(map(len, blocks))
     tails: dict[str, Tails] = {}
     peaks = {}
     for rows in track(blocks, f"{trunk.name}: images dissected") if progress else blocks:
         images = dictionary.images(rows, size=trunk.size, colour=True)
-        for name, values in zip(layers, forward(trunk.prepare(images)), strict=True):
+        found = tap(trunk.prepare(images))
+        for maps, values in zip(keep.values(), found[len(layers) :], strict=True):
+            maps[rows] = values.transpose(0, 2, 3, 1)
+        for name, values in zip(layers, found, strict=False):
             top = values.max((2, 3))
             # a maximum or a minimum that is not finite, or not a number
             if not np.isfinite(top).all() or not np.isfinite(values.min()):
@@ -338,7 +375,7 @@ def iter_maps(
     trunk: vgg.Trunk, dictionary, layer: str, rows: Sequence[int], precision: str = "auto"
 ) -> Iterator[np.ndarray]:
     """Maps (units, h, w) of one layer for some images, for galleries."""
-    forward = _tap(trunk, [layer], precision)
+    forward = Tap(trunk, [layer], precision)
     for start in range(0, len(rows), 8):
         some = np.asarray(rows[start : start + 8])
         images = dictionary.images(some, size=trunk.size, colour=True)

@@ -27,7 +27,7 @@ import tensorflow as tf
 from scipy import stats
 
 from lib import store
-from lib.dissection.dissect import TAIL, dissect
+from lib.dissection.dissect import TAIL, Tap, dissect
 from lib.dissection.hierarchy import INTERPRETABLE
 from lib.dissection.learners import ARCHITECTURES, find_hooks, make_learner, restart
 from lib.dissection.networks import (
@@ -55,6 +55,8 @@ FEMALE, MALE = 0, 1
 #: Method of relevance for networks with skip connections, which have no rules, and its steps from
 #: the channel means to the image.
 GRADIENT, STEPS = "integrated_gradients", 16
+#: Bytes of pictures of one kind that are kept as a network takes them.
+PREPARED = 1 << 28
 #: Modules that a cell depends on.
 CELL_CODE = (
     *CODE,
@@ -140,6 +142,8 @@ class Remembered:
 
     def ellipse_mask(self, concept, i, size=None, *level):
         """As `Dictionary.ellipse_mask`."""
+        if concept not in self.concepts or not self.carries[i, self.concepts.index(concept)]:
+            return np.zeros((self.size, self.size), bool)
         make = self.dictionary.ellipse_mask
         return self._once((concept, i, level), lambda: make(concept, i, size, *level))
 
@@ -271,6 +275,7 @@ class Bench:
         self._inputs: dict = {}
         self._gradient = None
         self._dictionary = None
+        self._tap = None
 
     def take(self, kind: str):
         """Pictures without the cue and with it: functions of rows, as the learner takes them."""
@@ -284,6 +289,8 @@ class Bench:
                     self.trunk, images, self.learner.cut, path,
                     precision=self.precision, progress=self.progress,
                 ).__getitem__  # fmt: skip
+            elif 4 * images.nbytes <= PREPARED:
+                self._inputs[which] = take_images(images, self.means)(slice(None)).__getitem__
             else:
                 self._inputs[which] = take_images(images, self.means)
         return self._inputs["plain"], self._inputs[kind]
@@ -466,9 +473,12 @@ class Bench:
                 )
             trunk = LaterLayers(trunk.name, self.learner.part, side=trunk.size)
             dictionary = self._dictionary[1]
+        if self._tap is None:
+            self._tap = Tap(trunk, layers, self.precision)
+        self._tap.update()
         found = dissect(
             trunk, dictionary, layers, mask=mask, level=level, tail=tail, draws=0, batch=32,
-            seed=seed, precision=self.precision, progress=False,
+            seed=seed, precision=self.precision, progress=False, tap=self._tap,
         )  # fmt: skip
         detectors, bias = [], []
         for block, layer in self.hooks.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -80,18 +80,30 @@ def _later(trunk: Trunk, cut: str) -> LaterLayers:
 
 
 class Shared:
-    """Dissection of one network after another over one dictionary.
+    """Dissection of several networks, one after another, over one dictionary.
 
     Parameters
     ----------
     dictionary : lib.faces.dictionary.Dictionary
+    networks : mapping of name -> Trunk
+        In the order in which they will be dissected.
+    layers : mapping of name -> sequence of str
     precision : {"auto", "float32", "bfloat16"}
     **options
         Of `lib.dissection.dissect`, the same for all networks.
     """
 
-    def __init__(self, dictionary, precision: str = "auto", **options):
-        self.dictionary, self.precision, self.options = dictionary, precision, options
+    def __init__(
+        self,
+        dictionary,
+        networks: Mapping[str, Trunk],
+        layers: Mapping[str, Sequence[str]],
+        precision: str = "auto",
+        **options,
+    ):
+        self.dictionary, self.networks, self.layers = dictionary, networks, layers
+        self.precision, self.options = precision, options
+        self.digests = {name: digest_layers(trunk) for name, trunk in networks.items()}
         #: Side -> the dictionary at that size.
         self.remembered: dict[int, Remembered] = {}
         #: Digest of a layer -> its overlaps.
@@ -101,35 +113,34 @@ class Shared:
         #: Digest of a layer, and the dictionary with its maps in the place of images.
         self.entry: tuple[str, Remembered] | None = None
 
-    def dissect(self, trunk: Trunk, layers: Sequence[str]) -> dict[str, xr.Dataset]:
-        """As `lib.dissection.dissect`."""
-        digests = digest_layers(trunk)
+    def dissect(self, name: str) -> dict[str, xr.Dataset]:
+        """As `lib.dissection.dissect` of one of the networks."""
+        layers, digests = self.layers[name], self.digests[name]
         known = {n: self.known[digests[n]] for n in layers if digests.get(n) in self.known}
-        rest = [name for name in layers if name not in known]
+        rest = [layer for layer in layers if layer not in known]
         if rest or not layers:
-            network, images = self._enter(trunk, rest, digests)
-            found = dissect(network, images, rest, precision=self.precision, **self.options)
+            network, images, keep = self._enter(name, rest)
+            found = dissect(
+                network, images, rest, precision=self.precision, keep=keep, **self.options
+            )
+            for layer, maps in keep.items():
+                self.entry = digests[layer], images.with_features(maps)
             self.known |= {digests[n]: data for n, data in found.items() if n in digests}
             known |= found
         self.seen |= set(digests.values())
-        return {name: known[name] for name in layers}
+        return {layer: known[layer] for layer in layers}
 
-    def _enter(self, trunk: Trunk, rest: Sequence[str], digests: Mapping[str, str]):
-        """The network that has to be run for some layers, and what it takes."""
-        size, count = trunk.size, len(self.dictionary)
-        if count * size**2 * PIXEL > KEEP:
-            return trunk, self.dictionary
-        if size not in self.remembered:
-            self.remembered[size] = Remembered(self.dictionary, size)
-        images = self.remembered[size]
-        ahead = list(digests)
-        first = min((ahead.index(name) for name in rest if name in digests), default=0)
-        cuts = [name for name in ahead[1:first] if digests[name] in self.seen]
-        if not cuts:
-            return trunk, images
-        cut = cuts[-1]
-        if 4 * count * int(np.prod(trunk.model.get_layer(cut).output_shape[1:])) > KEEP:
-            return trunk, images
+    def _enter(self, name: str, rest: Sequence[str]):
+        """The network that has to be run for some layers, what it takes, and which maps to keep."""
+        trunk, digests = self.networks[name], self.digests[name]
+        if len(self.dictionary) * trunk.size**2 * PIXEL > KEEP:
+            return trunk, self.dictionary, {}
+        if trunk.size not in self.remembered:
+            self.remembered[trunk.size] = Remembered(self.dictionary, trunk.size)
+        images = self.remembered[trunk.size]
+        cut = self._cut(name, self.known, self.seen)
+        if not cut or not self._fits(trunk, cut):
+            return trunk, images, self._ahead(name)
         if self.entry is None or self.entry[0] != digests[cut]:
             self.entry = None
             maps = np.concatenate(
@@ -141,4 +152,35 @@ class Shared:
                 ]
             )
             self.entry = digests[cut], images.with_features(maps)
-        return _later(trunk, cut), self.entry[1]
+        return _later(trunk, cut), self.entry[1], {}
+
+    def _cut(self, name: str, known: Collection[str], seen: Collection[str]) -> str:
+        """The last layer in common with the networks before, ahead of what is not known."""
+        digests = self.digests[name]
+        rest = [layer for layer in self.layers[name] if digests.get(layer) not in known]
+        ahead = list(digests)
+        first = min((ahead.index(layer) for layer in rest if layer in digests), default=0)
+        cuts = [layer for layer in ahead[1:first] if digests[layer] in seen]
+        return cuts[-1] if cuts else ""
+
+    def _fits(self, trunk: Trunk, cut: str) -> bool:
+        maps = trunk.model.get_layer(cut).output_shape[1:]
+        return 4 * len(self.dictionary) * int(np.prod(maps)) <= KEEP
+
+    def _ahead(self, name: str) -> dict[str, np.ndarray]:
+        """Room for what enters the later layers of the next network that goes on from this one."""
+        trunk, digests = self.networks[name], self.digests[name]
+        known = {*self.known, *(digests[n] for n in self.layers[name] if n in digests)}
+        seen = {*self.seen, *digests.values()}
+        names = list(self.networks)
+        for other in names[names.index(name) + 1 :]:
+            cut = self._cut(other, known, seen)
+            mine = {digest: layer for layer, digest in digests.items()}
+            layer = mine.get(self.digests[other].get(cut))
+            if layer is None or self.networks[other].size != trunk.size:
+                continue
+            if not self._fits(trunk, layer):
+                return {}
+            shape = trunk.model.get_layer(layer).output_shape[1:]
+            return {layer: np.empty((len(self.dictionary), *shape), np.float32)}
+        return {}

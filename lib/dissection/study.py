@@ -95,13 +95,13 @@ def dissect_networks(
                 "of the manifest, or use mask: ellipse."
             )
     shared = Shared(
-        dictionary, precision, mask=mask, level=level, tail=tail, draws=draws, chance=chance,
-        seed=seed,
+        dictionary, networks, layers, precision, mask=mask, level=level, tail=tail, draws=draws,
+        chance=chance, seed=seed,
     )  # fmt: skip
     paths = dictionary.table["path"].to_numpy(str)
     out: Found = {}
-    for name, trunk in networks.items():
-        found = shared.dissect(trunk, layers[name])
+    for name in networks:
+        found = shared.dissect(name)
         out[name] = {layer: data.assign_coords(image=paths) for layer, data in found.items()}
     return out
 

@@ -49,7 +49,10 @@ def code_masks(masks: np.ndarray) -> CodedMasks:
         raise InputError(
             f"Masks have shape {masks.shape}; give (y, x, concepts) with 1 to 62 concepts."
         )
-    bits = masks @ (np.int64(1) << np.arange(masks.shape[2], dtype=np.int64))
+    packed = np.packbits(masks, axis=-1, bitorder="little")
+    word = np.zeros((*masks.shape[:2], 8), np.uint8)
+    word[..., : packed.shape[2]] = packed
+    bits = word.view("<i8")[..., 0]
     found, codes = np.unique(bits, return_inverse=True)
     members = (found[:, None] >> np.arange(masks.shape[2])) & 1 == 1
     return CodedMasks(

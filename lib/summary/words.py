@@ -347,13 +347,17 @@ def _line_multiverse(tables: Tables, pair: tuple[str, ...]) -> str:
     found = found[~found["null_claim"].astype(bool)]
     counts = found["survives"].value_counts()
     words = {
-        "everywhere": "hold under every open choice",
-        "in direction": "keep their direction",
-        "depends": "depend on the choices",
-        "nowhere": "hold under none",
-        "not testable": "cannot be tested",
+        "everywhere": ("holds", "hold", " under every open choice"),
+        "in direction": ("keeps its", "keep their", " direction"),
+        "depends": ("depends", "depend", " on the choices"),
+        "nowhere": ("holds", "hold", " under none"),
+        "not testable": ("cannot", "cannot", " be tested"),
     }
-    said = [f"{counts[name]} {text}" for name, text in words.items() if counts.get(name, 0)]
+    said = [
+        f"{counts[name]} {one if counts[name] == 1 else more}{rest}"
+        for name, (one, more, rest) in words.items()
+        if counts.get(name, 0)
+    ]
     return (
         f"of {len(found)} printed differences {join_words(said)}" if said else "nothing to follow"
     )
