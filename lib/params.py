@@ -334,6 +334,27 @@ def _one_each(values: list[int], info: Any) -> list[int]:
     return values
 
 
+def _with_genuine(value: str | list[str], info: Any) -> str | list[str]:
+    """Real and synthetic faces and human salience are given together, or none of them."""
+    genuine = info.data.get("genuine", "")
+    if value and not genuine:
+        raise ValueError("needs the folder of real faces: name it in genuine, or leave both empty")
+    if genuine and not value and info.field_name != "unseen":
+        raise ValueError("must name a folder where genuine does: give both, or leave both empty")
+    return value
+
+
+def _unlike_names(folders: list[str]) -> list[str]:
+    names = [Path(folder).name for folder in folders]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(
+            f"must hold folders of different names, by which their generators go, and {twice[0]!r} "
+            "is there twice: rename one"
+        )
+    return folders
+
+
 def _measured(values: list, info: Any) -> list:
     """Methods are compared in what the first one was measured in."""
     whole = info.field_name.removeprefix("method_")
@@ -385,7 +406,7 @@ class Salience(Chapter):
         Field(["pca", "coarse", "patches"], min_length=1, description="the first is trained on")
     )
     components: Annotated[list[Annotated[int, Field(ge=1)]], AfterValidator(_one_each)] = Field(
-        [40, 40, 10], min_length=1, description="of each generator"
+        [40, 40, 16], min_length=1, description="of each generator"
     )
     generator_people: int = Field(24, ge=2, le=10_000, description="generators are fitted to")
     training_people: int = Field(20, ge=2, le=10_000)
@@ -394,9 +415,15 @@ class Salience(Chapter):
     people_views: int = Field(3, ge=2, le=100, description="images of each")
     measured_people: int = Field(12, ge=2, le=10_000, description="of the test")
     genuine: str = Field("", description="folder of real faces; empty: rendered ones")
-    synthetic: str = Field("", description="folder of synthetic faces to train on")
-    unseen: list[str] = Field([], description="folders of synthetic faces for the test")
-    human_maps: str = Field("", description="folder of human salience")
+    synthetic: Annotated[str, AfterValidator(_with_genuine)] = Field(
+        "", validate_default=True, description="folder of synthetic faces to train on"
+    )
+    unseen: Annotated[list[str], AfterValidator(_with_genuine), AfterValidator(_unlike_names)] = (
+        Field([], description="folders of synthetic faces for the test")
+    )
+    human_maps: Annotated[str, AfterValidator(_with_genuine)] = Field(
+        "", validate_default=True, description="folder of human salience"
+    )
     draws: int = Field(1000, ge=1, le=100_000, description="bootstrap samples of faces")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of intervals, probability")
     seed: Seed = 0

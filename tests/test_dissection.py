@@ -243,6 +243,10 @@ def test_upper_tails_are_enough(tail, batch):
 
 def test_what_is_kept_of_many_images_is_little():
     rng = np.random.default_rng(5)
+    with pytest.raises(
+        InputError, match=r"8 x 8 cells has 64 activations in 1 images.*tail = 0\.005"
+    ):
+        tails.Tails((20, 8, 8), 1, 0.005)
     kept = tails.Tails((20, 16, 16), 2000, 0.005)
     for _ in range(40):
         kept.add(rng.normal(size=(50, 20, 16, 16)).astype(np.float32))

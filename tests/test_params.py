@@ -135,6 +135,13 @@ def test_values_that_read_alike_after_cleaning_get_different_runs():
         (("default", "networks=[smiel]"), ["'smile'?"]),
         (("default", "learn_from=synthfac"), ["'synthface'?"]),
         (("default", "generators=[pca]"), ["3 numbers for 1 generators (pca)", "one for each"]),
+        (("default", "genuine=a"), ["synthetic = ''", "human_maps = ''", "genuine", "both"]),
+        (("default", "human_maps=a"), ["human_maps = 'a'", "in genuine"]),
+        (("default", "unseen=[a]"), ["unseen = ['a']", "in genuine"]),
+        (
+            ("default", "genuine=a synthetic=b human_maps=c unseen=[d/gan,e/gan/]"),
+            ["different names", "'gan' is there twice"],
+        ),
     ],
 )
 def test_a_mistake_gets_one_sentence_with_what_is_allowed(arguments, words):

@@ -170,7 +170,9 @@ def choose_images(dictionary, count: int, seed: int = 0) -> np.ndarray:
     return np.sort(chosen)
 
 
-def keep_images(dictionary: Dictionary, images: int, seed: int = 0) -> Dictionary:
+def keep_images(
+    dictionary: Dictionary, images: int, seed: int = 0, setting: str = "images"
+) -> Dictionary:
     """The dictionary with as many of its images (`choose_images`), all of them where 0 or more.
 
     Raises
@@ -188,8 +190,8 @@ def keep_images(dictionary: Dictionary, images: int, seed: int = 0) -> Dictionar
     empty = [name for name in carries if not carries[name].any()]
     if empty:
         raise InputError(
-            f"images = {images} are too few: none of them carries {', '.join(empty)}; keep more, "
-            "or 0 for all."
+            f"{setting} = {images} are too few: none of them carries {', '.join(empty)}; keep "
+            "more, or 0 for all."
         )
     return replace(dictionary, faces=kept, carries=carries)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from lib.dissection.collection import LEARNING_RATES, keep_images
+from lib.dissection.collection import LEARNING_RATES
 from lib.dissection.dissect import TAIL
 from lib.dissection.experiment import run_experiment, summarise_experiment
 from lib.dissection.hierarchy import (
@@ -408,7 +408,6 @@ def plant_cues(
     *,
     people: int,
     views: int = 4,
-    images: int = 0,
     seeds: int = 1,
     architecture: str = "resnet50",
     confidence: float = 0.95,
@@ -428,8 +427,6 @@ def plant_cues(
         Where pictures and cells are kept.
     people, views : int
         Of `lib.dissection.pictures.render_pairs`.
-    images : int
-        Of the dictionary that are kept; 0 for all.
     seeds : int
         Networks for each cue and P.
     architecture : {"resnet50", "resnet14", "vgg16"}
@@ -450,7 +447,7 @@ def plant_cues(
     pairs = load_pairs(folder, people, views=views, size=trunk.size, seed=seed)
     results = run_experiment(
         pairs,
-        keep_images(dictionary, images, seed),
+        dictionary,
         kinds=kinds,
         seeds=range(seed, seed + seeds),
         architecture=architecture,

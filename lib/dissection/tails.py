@@ -153,7 +153,8 @@ class Tails:
     Raises
     ------
     InputError
-        The temporary folder is full or may not be written to (when maps are added).
+        The share is less than one activation; the temporary folder is full or may not be written
+        to (when maps are added).
     """
 
     def __init__(
@@ -163,6 +164,12 @@ class Tails:
         self.cells = height * width
         #: The threshold is the activation of this rank, counted from the largest.
         self.rank = round(tail * images * self.cells) + 1
+        if self.rank < 2:
+            raise InputError(
+                f"A unit of {height} x {width} cells has {images * self.cells} activations in "
+                f"{images} images, of which none is the share tail = {tail}: give more images or a "
+                "larger tail."
+            )
         self.counts = np.zeros((units, 1 << LEADING), np.int64)
         self.low = np.full(units, np.inf, np.float32)
         #: No unit's threshold is below the larger of this and the smallest activation.
