@@ -14,7 +14,7 @@ from lib import network, params, vgg
 from lib.errors import InputError
 from lib.faces.labels import PARTS
 from lib.faces.scenes import STUDY_SEEDS
-from lib.salience import AMOUNTS, Explainer, compute_salience, detection, training
+from lib.salience import AMOUNTS, Explainer, comparison, compute_salience, detection, training
 from lib.salience.detection import (
     DetectionSet,
     load_detection_folders,
@@ -636,6 +636,18 @@ def test_same_settings_same_bytes_and_a_killed_run_goes_on(base, trained, tmp_pa
     linear.get_layer("b").activation = tf.keras.activations.linear
     assert training._digest(data, SETTINGS, linear) != about
     assert training._digest(data, dataclasses.replace(SETTINGS, runs=9), base) == about
+
+
+def test_measures_of_detectors_are_kept_for_the_latest_settings_alone(trained, tmp_path):
+    data, _, detectors = trained
+    options = dict(amounts=(0.1,), transforms=("flip left-right",), folder=tmp_path, progress=False)
+    found = []
+    for seed in (0, 0, 1):
+        measured = comparison.measure_detectors(detectors, data, np.arange(3), seed=seed, **options)
+        found.append(measured["value"].to_numpy())
+        assert len(list(tmp_path.iterdir())) == 1
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2], equal_nan=True)
 
 
 def test_cyborg_moves_the_map_to_salience_and_not_to_a_shuffled_one(base, trained):

@@ -26,7 +26,7 @@ from lib.salience.detection import (
 )
 from lib.salience.panels import plot_faces
 from lib.salience.report import compute_salience
-from lib.salience.study import load_unrelated, reduce_measures
+from lib.salience.study import load_unrelated, prune, reduce_measures
 from lib.salience.training import (
     LOSSES,
     Answers,
@@ -192,6 +192,7 @@ def measure_detectors(
     rows : ndarray of int
     method : str
     folder : Path, optional
+        Results are kept there while they are computed; what other settings have left is removed.
     **options
         Of `lib.salience.compute_salience`.
 
@@ -211,6 +212,8 @@ def measure_detectors(
         folder=folder,
         **options,
     )
+    if folder is not None:
+        prune(folder, found.attrs["digest"])
     found = found.drop_attrs().assign_attrs(human_salience=data.salience_kind)
     return found.assign_coords(
         {

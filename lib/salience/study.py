@@ -231,7 +231,7 @@ def compute_study(
             **options,
         )
         if mine is not None:
-            _prune(mine, part.attrs["digest"])
+            prune(mine, part.attrs["digest"])
         parts.append(
             part.drop_attrs().assign_coords(
                 model=[f"{pretraining}/{'/'.join(n.rsplit('-', 1))}" for n in tasks],
@@ -247,7 +247,8 @@ def compute_study(
     )
 
 
-def _prune(folder: Path, digest: str) -> None:
+def prune(folder: Path, digest: str) -> None:
+    """Remove what `compute_salience` of other settings has kept in a folder."""
     for path in folder.glob("salience-*"):
         if not path.name.endswith(digest):
             shutil.rmtree(path, ignore_errors=True)
