@@ -129,19 +129,26 @@ def _stages(
     stages = []
     # what was spoilt is forced once, and a part of it would be computed from what it is now
     if any(str(word).startswith("shards=") for word in words) and "--forcerun" not in here:
-        tried = subprocess.run(
-            [*command, *here, "--quiet", "rules", "host", "reason", "--dry-run", "--", target],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        due = re.findall(r"^(\w+) +\d+$", tried.stdout + tried.stderr, re.MULTILINE)
+        due = _rules(command, here, target, environment)
         for rule in ("finetuning", "relevance", "masking"):
             if rule in due:
                 beside = [f"beside_{rule}"] if target == "all" else []
                 stages.append([*there, "--", f"{rule}_parts", *beside])
     return [*stages, [*there, "--", target]]
+
+
+def _rules(
+    command: list[str], options: list[str], target: str, environment: dict[str, str]
+) -> list[str]:
+    """Names of the rules that a call of the engine would run."""
+    tried = subprocess.run(
+        [*command, *options, "--quiet", "rules", "host", "reason", "--dry-run", "--", target],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    return re.findall(r"^(\w+) +\d+$", tried.stdout + tried.stderr, re.MULTILINE)
 
 
 def _follow(process: subprocess.Popen, log: int) -> int:
@@ -204,6 +211,10 @@ def build(profile: str, set_: str, run: str, chapter: str, cluster: str = "") ->
     ]
     here = ["--cores", "all"]
     spoilt = _spoilt(name, settings)
+    if spoilt and chapter:
+        # what is forced is made, whether the chapter needs it or not
+        needed = _rules(command, [*here, "--forceall"], target, _environment())
+        spoilt = {file: rule for file, rule in spoilt.items() if rule in needed}
     if spoilt:
         print(f"made again, not what this run has made: {', '.join(spoilt)}", flush=True)
         here += ["--forcerun", *spoilt]
@@ -274,12 +285,13 @@ def _why(said: list[str]) -> str:
     )
 
 
-def _spoilt(run: str, settings: Mapping[str, params.Chapter]) -> list[str]:
+def _spoilt(run: str, settings: Mapping[str, params.Chapter]) -> dict[str, str]:
     """Files of a run that are not what its notebooks made: deleted, changed or put there since.
 
-    The engine looks at times and at what is asked of it, not at content.
+    The engine looks at times and at what is asked of it, not at content. Of every file the rule
+    that makes it.
     """
-    wrong = []
+    wrong = {}
     for stem in params.CHAPTERS:
         executed = f"data/runs/{run}/notebooks/{stem}.ipynb"
         try:
@@ -289,20 +301,21 @@ def _spoilt(run: str, settings: Mapping[str, params.Chapter]) -> list[str]:
         except (OSError, ValueError, KeyError, TypeError):
             outputs, pages, made_with = {}, {}, None
         own = made_with == settings[stem].model_dump(mode="json")
-        wrong += [name for name, digest in outputs.items() if _differs(name, digest)]
+        rule = stem.partition("_")[2]
+        wrong |= {name: rule for name, digest in outputs.items() if _differs(name, digest)}
         pages_differ = any(_differs(name, digest) for name, digest in pages.items())
         if (pages_differ or not own) and (ROOT / executed).is_file():
             # the engine does not know the files of a page, nor whose artefacts lie there
-            wrong.append(executed)
+            wrong[executed] = rule
     book = ROOT / "book" / "_build" / run
     with contextlib.suppress(OSError, ValueError):
         sizes = json.loads((book / "files.json").read_text(encoding="utf-8"))
         for name, size in sizes.items():
             path = book / "html" / name
             if not path.is_file() or path.stat().st_size != size:
-                wrong.append(f"book/_build/{run}/html/index.html")
+                wrong[f"book/_build/{run}/html/index.html"] = "book"
                 break
-    return list(dict.fromkeys(wrong))
+    return wrong
 
 
 def _differs(name: str, digest: str) -> bool:

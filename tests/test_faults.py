@@ -161,7 +161,7 @@ def test_the_engine_is_told_of_what_is_spoilt_and_of_nothing_else(root, tmp_path
     path = params.record_path("11_own_faces", "mine")
     path.parent.mkdir()
 
-    def told() -> list[str]:
+    def told(needed=("own_faces",)) -> list[str]:
         """What is to be made again, by the command that would start the engine."""
         commands = []
 
@@ -170,6 +170,7 @@ def test_the_engine_is_told_of_what_is_spoilt_and_of_nothing_else(root, tmp_path
             raise InterruptedError
 
         monkeypatch.setattr(report.subprocess, "Popen", start)
+        monkeypatch.setattr(report, "_rules", lambda *_: needed)
         with pytest.raises(InterruptedError):
             report.build("ci", "", "mine", "11_own_faces")
         words = commands[0][: commands[0].index("--")]
@@ -189,6 +190,11 @@ def test_the_engine_is_told_of_what_is_spoilt_and_of_nothing_else(root, tmp_path
     assert told() == made[1:]
     path.write_text(json.dumps(note))
     assert told() == []
+    # a chapter of other settings, which this one does not need: what is forced would be made
+    beside = run / "notebooks" / "01_faces.ipynb"
+    beside.write_text("made")
+    assert told() == []
+    assert told(("faces", "own_faces")) == [str(beside.relative_to(tmp_path))]
 
 
 def test_a_disk_that_fills_while_a_book_is_put_in_place_keeps_the_old_one(tmp_path, monkeypatch):
