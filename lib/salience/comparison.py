@@ -334,7 +334,7 @@ def compare_generalization(detection: pd.DataFrame, confidence: float = 0.95) ->
     columns = ["generator", "seen", *LOSSES, "difference", "low", "high", "p", "runs"]
     table = pd.DataFrame(rows, columns=columns)
     single = table["generator"].isin(set(wide["generator"]))
-    table.insert(7, "p_holm", correct_holm(table["p"].where(single)))
+    table.insert(8, "p_holm", correct_holm(table["p"].where(single)))
     return table
 
 
