@@ -681,6 +681,37 @@ def test_the_report_is_a_table_and_a_page(network, rng):
     np.testing.assert_allclose(alone["value"], both["value"], atol=1e-3)
 
 
+def test_the_page_shows_an_image_with_a_map_and_says_where_there_is_none(network, rng, monkeypatch):
+    trunk, readouts = network
+    images = rng.integers(0, 256, (3, SIZE, SIZE)).astype(np.uint8)
+    images[0] = 0
+    options = {"amounts": (0.1,), "transforms": ["rotate +90"], "progress": False, "draws": 20}
+    shown = []
+    example = report.make_example
+    monkeypatch.setattr(
+        report,
+        "make_example",
+        lambda e, image, *more: shown.append(image) or example(e, image, *more),
+    )
+    explain = Explainer.explain
+
+    def dark_is_empty(self, given, *more, **options):
+        found = explain(self, given, *more, **options)
+        found.maps[np.asarray(given).max(tuple(range(1, np.ndim(given)))) == 0] = 0
+        return found
+
+    monkeypatch.setattr(Explainer, "explain", dark_is_empty)
+    _, page = salience_report((trunk, readouts[0]), images, **options)
+    np.testing.assert_array_equal(shown[0], images[1])
+    texts = [text.get_text() for part in page.subfigs for ax in part.axes for text in ax.texts]
+    assert not any("nothing to compare" in text for text in texts)
+    monkeypatch.setattr(report, "make_example", example)
+    _, page = salience_report((trunk, readouts[0]), images[:1], **options | {"amounts": (0.0,)})
+    texts = [text.get_text() for part in page.subfigs for ax in part.axes for text in ax.texts]
+    assert sum("nothing to compare" in text for text in texts) == 2
+    assert "the same\neverywhere" in texts
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [

@@ -86,6 +86,11 @@ def plot_page(table: pd.DataFrame, example: Sequence[tuple], title: str) -> Figu
         rows[0, column].imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="lanczos")
         rows[0, column].set_title(words, fontsize=9, fontweight="normal", loc="center")
         rows[1, column].imshow(salience, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+        if not np.ptp(salience):
+            rows[1, column].text(
+                0.5, 0.5, "the same\neverywhere", color="white", ha="center", va="center",
+                fontsize=8, transform=rows[1, column].transAxes,
+            )  # fmt: skip
     rows[0, 0].set_ylabel("what it saw")
     rows[1, 0].set_ylabel("its map")
     left, middle, right = bottom.subplots(1, 3, width_ratios=[1.15, 1, 1])
@@ -131,6 +136,7 @@ def _plot_noise(ax: Axes, table: pd.DataFrame, models: Sequence, looks: Mapping)
     ax.set(ylim=(min(0, bottom) - 0.03, 1.04), xlabel="salt and pepper, % of pixels")
     ax.set_ylabel("SSIM with the undisturbed map", fontsize=9)
     ax.set_title("S_noise (SSIM)")
+    _say_empty(ax, some)
 
 
 def _plot_turns(ax: Axes, table: pd.DataFrame, models: Sequence, looks: Mapping) -> None:
@@ -147,6 +153,14 @@ def _plot_turns(ax: Axes, table: pd.DataFrame, models: Sequence, looks: Mapping)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
     ax.set_title("S_geo (SSIM)")
+    _say_empty(ax, some)
+
+
+def _say_empty(ax: Axes, table: pd.DataFrame) -> None:
+    """Say why a panel shows nothing."""
+    if not table["value"].notna().any():
+        words = "nothing to compare:\nall maps are the same everywhere"
+        ax.text(0.5, 0.5, words, ha="center", va="center", fontsize=9, transform=ax.transAxes)
 
 
 # --------------------------------------------------------------------------- the networks of a run

@@ -545,7 +545,7 @@ def salience_report(model, images, method="grad_cam", *, labels=None, precision=
     model : keras.Model, or (Trunk, Readout or sequence of Readout)
         See `split_model`.
     images : ndarray, (n, y, x) or (n, y, x, 3)
-        Square, 0..255; the first one is shown.
+        Square, 0..255; the first one is shown of whose map something can be seen.
     method : str or Composite
         Of `lib.relevance`.
     labels : sequence of ndarray (n,), int, optional
@@ -575,6 +575,7 @@ def salience_report(model, images, method="grad_cam", *, labels=None, precision=
     table = summarise_salience(data, **about, seed=options.get("seed", 0))
     shown = sorted(float(a) for a in options.get("amounts", perturb.AMOUNTS) if a > 0)
     amount = shown[len(shown) // 2] if shown else 0.25
-    example = make_example(explainer, images[0], amount, options.get("seed", 0))
+    empty = data["value"].isel(model=0, column=data["measure"].to_numpy() == "constant").to_numpy()
+    example = make_example(explainer, images[empty.argmin()], amount, options.get("seed", 0))
     count = f"{len(images)} image{'s' if len(images) > 1 else ''}"
     return table, plot_page(table, example, f"{trunk.name}, {explainer.method}, {count}")
