@@ -471,8 +471,10 @@ def test_what_learned_again_is_dissected_as_it_is_now(
     remembered, last = Remembered(dictionary, SIZE), list(bench.hooks.values())[-1]
     for seed in (0, 1):
         bench.train("glasses", planted(bench, 100, seed), seed, **LEARN | {"epochs": 1})
-        bench.dissect(remembered)
-        alone = dissect(bench.network(), dictionary, [last], draws=0, progress=False)[last]
+        bench.dissect(remembered, tail=0.05)
+        alone = dissect(bench.network(), dictionary, [last], draws=0, tail=0.05, progress=False)[
+            last
+        ]
         most = float(np.abs(alone["peak"]).max())
         np.testing.assert_allclose(noted[seed][last]["peak"], alone["peak"], atol=1e-3 * most)
     first, second = (found[last]["peak"].to_numpy() for found in noted)
