@@ -140,7 +140,13 @@ def _stages(
 def _rules(
     command: list[str], options: list[str], target: str, environment: dict[str, str]
 ) -> list[str]:
-    """Names of the rules that a call of the engine would run."""
+    """Names of the rules that a call of the engine would run.
+
+    Raises
+    ------
+    InputError
+        The engine refuses; with what it says.
+    """
     tried = subprocess.run(
         [*command, *options, "--quiet", "rules", "host", "reason", "--dry-run", "--", target],
         cwd=ROOT,
@@ -148,6 +154,8 @@ def _rules(
         capture_output=True,
         text=True,
     )
+    if tried.returncode:
+        raise InputError(_why((tried.stdout + tried.stderr).splitlines(keepends=True)))
     return re.findall(r"^(\w+) +\d+$", tried.stdout + tried.stderr, re.MULTILINE)
 
 
@@ -210,10 +218,11 @@ def build(profile: str, set_: str, run: str, chapter: str, cluster: str = "") ->
         *("--quiet", "rules", "host", "reason", "progress"),
     ]
     here = ["--cores", "all"]
+    environment = _environment()
     spoilt = _spoilt(name, settings)
     if spoilt and chapter:
         # what is forced is made, whether the chapter needs it or not
-        needed = _rules(command, [*here, "--forceall"], target, _environment())
+        needed = _rules(command, [*here, "--forceall"], target, environment)
         spoilt = {file: rule for file, rule in spoilt.items() if rule in needed}
     if spoilt:
         print(f"made again, not what this run has made: {', '.join(spoilt)}", flush=True)
@@ -225,7 +234,6 @@ def build(profile: str, set_: str, run: str, chapter: str, cluster: str = "") ->
     engine_log = tempfile.TemporaryFile(  # noqa: SIM115 - as long as the process
         "w+", encoding="utf-8", errors="replace"
     )
-    environment = _environment()
     if departures:
         # what comes out the same as in the profile's own run is taken from there
         environment.setdefault(params.TAKE_FROM, profile)

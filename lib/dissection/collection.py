@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -45,16 +44,6 @@ class ChosenDictionary(Dictionary):
 
     ellipses: Mapping[str, tuple] = field(default_factory=dict)
     _latest: dict = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    @cached_property
-    def _columns(self):
-        """Concept -> images that carry it; every mask asks for it, and pandas is slow."""
-        return {name: column.to_numpy() for name, column in self.carries.items()}
-
-    def has(self, concept):
-        """As `Dictionary.has`."""
-        found = self._columns.get(concept)
-        return super().has(concept) if found is None else found
 
     def _points(self, i, size):
         """Landmarks of one image, which are asked for once by every concept."""

@@ -56,8 +56,8 @@ class Tap:
     """
 
     def __init__(self, trunk: vgg.Trunk, layers: Sequence[str], precision: str = "auto"):
-        self.trunk, self.layers = trunk, list(layers)
-        check_layers(trunk, layers)
+        self.trunk = trunk
+        _check_layers(trunk, layers)
         self.precision = vgg.choose_precision(precision)
         self.copy = copy = vgg.with_precision(trunk.model, self.precision)
         tapped = tf.keras.Model(copy.inputs, [copy.get_layer(name).output for name in layers])
@@ -89,7 +89,7 @@ class Tap:
             ) from None
 
 
-def check_layers(trunk: vgg.Trunk, layers: Sequence[str]) -> None:
+def _check_layers(trunk: vgg.Trunk, layers: Sequence[str]) -> None:
     """Refuse layers that a network has not, or that have no spatial maps."""
     known = [layer.name for layer in trunk.model.layers]
     for name in layers:
@@ -190,7 +190,7 @@ def _batches(order: np.ndarray, batch: int) -> list[np.ndarray]:
 
 
 def dissect(
-    trunk: vgg.Trunk,
+    network: vgg.Trunk | Tap,
     dictionary,
     layers: Sequence[str],
     *,
@@ -203,7 +203,6 @@ def dissect(
     precision: str = "auto",
     seed: int = 0,
     progress: bool = True,
-    tap: Tap | None = None,
     keep: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, xr.Dataset]:
     """Overlap of every unit of some layers with every concept.
@@ -221,8 +220,9 @@ def dissect(
 
     Parameters
     ----------
-    trunk : lib.vgg.Trunk
-        Any network; its images are brought to its size.
+    network : lib.vgg.Trunk or Tap
+        Any network; its images are brought to its size. Or a Tap of ``layers`` and of those of
+        ``keep`` after them, for a network that is dissected again and again.
     dictionary : lib.faces.dictionary.Dictionary
     layers : sequence of str
     mask : {"exact", "ellipse", "both"}
@@ -239,11 +239,10 @@ def dissect(
     batch : int
         Images at a time; nothing depends on it but memory.
     precision : {"auto", "float32", "bfloat16"}
+        A Tap has its own.
     seed : int
         Of the order of images and the chance masks.
     progress : bool
-    tap : Tap, optional
-        Of this network and these layers, where it is there already.
     keep : mapping of layer -> ndarray (images, h, w, units), optional
         Further layers, whose maps are written there, images in the dictionary's order.
 
@@ -288,14 +287,14 @@ def dissect(
             f"{draws} shuffled draws need more than {draws} images; the dictionary has {count}: "
             "lower draws, or use chance: shifted."
         )
+    trunk = network.trunk if isinstance(network, Tap) else network
     layers = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
     if not layers:
         raise InputError(f"Name at least one layer of {trunk.name}.")
     order = np.random.default_rng([seed, 0]).permutation(count)
     blocks = _batches(order, batch)
     keep = dict(keep or {})
-    if tap is None:
-        tap = Tap(trunk, [*layers, *keep], precision)
+    tap = network if isinstance(network, Tap) else Tap(trunk, [*layers, *keep], precision)
     tails, peaks = _run(tap, dictionary, layers, keep, blocks, tail, progress)
     kinds = ("exact", "ellipse") if mask == "both" else (mask,)
     masks = [_Masks(dictionary, concepts, trunk.size, kind, level) for kind in kinds]

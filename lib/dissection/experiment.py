@@ -477,8 +477,8 @@ class Bench:
             self._tap = Tap(trunk, layers, self.precision)
         self._tap.update()
         found = dissect(
-            trunk, dictionary, layers, mask=mask, level=level, tail=tail, draws=0, batch=32,
-            seed=seed, precision=self.precision, progress=False, tap=self._tap,
+            self._tap, dictionary, layers, mask=mask, level=level, tail=tail, draws=0, batch=32,
+            seed=seed, progress=False,
         )  # fmt: skip
         detectors, bias = [], []
         for block, layer in self.hooks.items():

@@ -18,6 +18,7 @@ reader's own may leave out what is marked optional):
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -87,10 +88,15 @@ class Dictionary:
 
     def has(self, concept):
         """Which images carry a local concept: ndarray (n,) of bool."""
+        if concept in self._columns:
+            return self._columns[concept]
         get_concept(concept)
-        if concept not in self.carries:
-            return np.zeros(len(self), bool)
-        return self.carries[concept].to_numpy()
+        return np.zeros(len(self), bool)
+
+    @cached_property
+    def _columns(self):
+        """Each concept's column: every mask asks for it, and pandas is slow."""
+        return {name: column.to_numpy() for name, column in self.carries.items()}
 
     def group(self, concept):
         """Group of each image in a non-local concept: ndarray (n,) of str, "" where unknown.
