@@ -12,8 +12,9 @@ GRID ?=
 TIMEOUT ?=
 PYTHON ?=
 CHROME ?=
+FIGURES ?=
 # a misspelt name would start hours of work with other settings than were asked for
-KNOWN := PROFILE SET RUN CHAPTER CLUSTER GRID TIMEOUT PYTHON CHROME
+KNOWN := PROFILE SET RUN CHAPTER CLUSTER GRID TIMEOUT PYTHON CHROME FIGURES
 UNKNOWN := $(strip $(foreach v,$(filter-out $(KNOWN) FACE_DECISIONS_% SHELL,$(.VARIABLES)),\
   $(if $(filter command,$(origin $v)),$v)))
 ifneq ($(UNKNOWN),)
@@ -24,10 +25,11 @@ override PROFILE := $(value PROFILE)
 override SET := $(value SET)
 override RUN := $(value RUN)
 override FACE_DECISIONS_TIMEOUT := $(value TIMEOUT)
+override FACE_DECISIONS_FIGURES := $(value FIGURES)
 override CHAPTER := $(value CHAPTER)
 override CLUSTER := $(value CLUSTER)
 override GRID := $(value GRID)
-export PROFILE SET RUN CHAPTER CLUSTER GRID PYTHON CHROME FACE_DECISIONS_TIMEOUT
+export PROFILE SET RUN CHAPTER CLUSTER GRID PYTHON CHROME FACE_DECISIONS_TIMEOUT FACE_DECISIONS_FIGURES
 export PYTHONNOUSERSITE := 1
 
 PY := .venv/bin/python
@@ -43,6 +45,7 @@ help:  ## this list
 	@echo '  SET="name=value chapter.name=value"   departures; they make a run of their own name'
 	@echo '  RUN=name                        a name of your own for the run'
 	@echo '  TIMEOUT=minutes                 after which a chapter counts as hanging (a day; 0: never)'
+	@echo '  FIGURES=svg                     keep every figure as SVG too, in data/runs/<run>/figures'
 	@echo '  CLUSTER=slurm                   each chapter a job of a cluster (cluster/)'
 	@echo '  e.g.  make book PROFILE=default SET="size=224"'
 

@@ -48,6 +48,8 @@ RUNNER = "FACE_DECISIONS_PROGRESS"
 TAKE_FROM = "FACE_DECISIONS_TAKE_FROM"
 #: Environment variable: minutes that a chapter may take before it counts as hanging.
 TIMEOUT = "FACE_DECISIONS_TIMEOUT"
+#: Names the further form in which a run keeps its figures.
+FIGURES = "FACE_DECISIONS_FIGURES"
 #: Where nothing else is said: a day.
 USUAL_TIMEOUT = 1440.0
 #: Other words for settings, which SET understands: those of iNNvestigate.
@@ -819,6 +821,19 @@ def read_timeout(text: str) -> float:
             f"TIMEOUT={text} is no number of minutes; write e.g. TIMEOUT=90, or 0 for no limit."
         )
     return minutes
+
+
+def read_figures(text: str) -> bool:
+    """Whether figures are kept as SVG beside the run, from FIGURES.
+
+    Raises
+    ------
+    InputError
+        It asks for another form.
+    """
+    if text.strip() not in ("", "svg"):
+        raise InputError(f"FIGURES={text} is not known; write FIGURES=svg, or leave it out.")
+    return bool(text.strip())
 
 
 def parse_set(text: str) -> dict[str, str]:

@@ -69,7 +69,16 @@ def footer(notebook: nbformat.NotebookNode, chapter: str, run: str) -> nbformat.
         (f"parameter {_code(k)}", _code(v)) for k, v in record["parameters"].items() if k != "run"
     ]
     rows += sorted(made["versions"].items(), key=lambda row: (row[0] != "python", row))
-    rows += [("duration", f"{record['duration']:.0f} s"), ("machine", made["machine"])]
+    cost = made.get("cost")
+    duration, more = f"{record['duration']:.0f} s", []
+    if cost:
+        sittings = f" in {cost['sittings']} sittings" if cost["sittings"] > 1 else ""
+        duration = f"{cost['seconds']:.0f} s{sittings}"
+        more = [
+            ("time of processors", f"{cost['processor']:.0f} s"),
+            ("memory at most", f"{cost['memory'] / 2**30:.1f} GB"),
+        ]
+    rows += [("duration", duration), *more, ("machine", made["machine"])]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     text = f":::{{dropdown}} How this page was made\n| | |\n|---|---|\n{table}\n:::"
     cell = nbformat.v4.new_markdown_cell(text)

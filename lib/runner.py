@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -28,11 +29,15 @@ import yaml
 from lib import params, progress, reuse, store
 from lib.errors import InputError
 from lib.machine import processor
+from lib.meter import Meter
 from lib.versions import versions
 
 #: Names the lock file that the command which started the workflow holds for as long as it lives,
 #: and in which it has written its process number; then a colon and that number.
 LOCK = "FACE_DECISIONS_LOCK"
+_SVG = "image/svg+xml"
+#: Arguments of the kernel by which a figure that is shown comes in both forms.
+_VECTOR = ("--InlineBackend.figure_formats=png", "--InlineBackend.figure_formats=svg")
 TIMINGS = store.ROOT / ".cache" / "timings.json"
 
 
@@ -45,8 +50,8 @@ def _clock(seconds: float) -> str:
 class Display:
     """One line of status, redrawn in a terminal and repeated now and then in a log file."""
 
-    def __init__(self, chapter: str, state: Path, expected: list[float]):
-        self.chapter, self.state, self.expected = chapter, state, expected
+    def __init__(self, chapter: str, state: Path, expected: list[float], meter: Meter):
+        self.chapter, self.state, self.expected, self.meter = chapter, state, expected, meter
         # a clock that nobody sets: the one on the wall may be put back meanwhile
         self.cell, self.cells, self.started = 0, 0, time.monotonic()
         self.durations: list[float] = []
@@ -110,6 +115,7 @@ class Display:
             if lock and not _is_alive(lock):
                 # Killed from above: the kernel notices that its parent is gone and stops as well.
                 os._exit(1)
+            self.meter.look()
             if self.deadline and time.monotonic() > self.deadline and not self.overdue:
                 self.overdue = self.line()
                 _kill_kernels()
@@ -195,7 +201,12 @@ def _remember(chapter: str, run: str, durations: list[float]) -> None:
 
 
 def _run_cells(
-    chapter: str, settings: params.Chapter, source: Path, log: Path, expected: list[float]
+    chapter: str,
+    settings: params.Chapter,
+    source: Path,
+    log: Path,
+    expected: list[float],
+    meter: Meter,
 ) -> list[float]:
     """Execute the notebook ``source`` into ``log``; returns the seconds of each of its cells.
 
@@ -207,8 +218,9 @@ def _run_cells(
     from papermill.engines import NBClientEngine, papermill_engines
     from papermill.exceptions import PapermillExecutionError
 
+    vectors = params.read_figures(os.environ.get(params.FIGURES, ""))
     with tempfile.TemporaryDirectory() as scratch, _progress_to(Path(scratch)) as bar:
-        display = Display(chapter, bar, expected)
+        display = Display(chapter, bar, expected, meter)
 
         class Engine(NBClientEngine):
             """Papermill's own engine, telling the display which cell starts."""
@@ -235,6 +247,7 @@ def _run_cells(
                     engine_name="display",
                     progress_bar=False,
                     cwd=str(store.ROOT),
+                    extra_arguments=list(_VECTOR) if vectors else [],
                 )
         except RuntimeError as error:
             if not isinstance(error, DeadKernelError) and "Kernel died" not in str(error):
@@ -270,6 +283,38 @@ def _run_cells(
             ) from None
         display.end()
     return display.durations
+
+
+def keep_vectors(notebook: Any, folder: Path, chapter: str) -> list[Path]:
+    """Take SVG out of an executed notebook and into files ``<chapter>-<number>.svg``.
+
+    Parameters
+    ----------
+    notebook : nbformat notebook
+        Its outputs keep their other forms.
+    folder : Path
+        Emptied of the chapter's earlier figures.
+    chapter : str
+
+    Returns
+    -------
+    list of Path
+        In the order of the page.
+    """
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
+    drawn = [out["data"].pop(_SVG) for out in outputs if _SVG in out.get("data", {})]
+    if drawn:
+        folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"{chapter}-*.svg"):
+        old.unlink()
+    made = []
+    for number, text in enumerate(drawn, 1):
+        made.append(folder / f"{chapter}-{number:02d}.svg")
+        # no date: the same figure gives the same bytes
+        text = re.sub(r"\s*<dc:date>.*?</dc:date>", "", text)
+        with store.atomic_path(made[-1]) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return made
 
 
 def execute(
@@ -334,12 +379,18 @@ def execute(
     took = f", took {_clock(sum(expected))} last time" if expected else ""
     print(f"{chapter}: running in {os.path.relpath(folder, store.ROOT)}{took}", flush=True)
     start = time.monotonic()
-    durations = _run_cells(chapter, settings, source, log, expected)
+    meter = Meter(log.with_suffix(".cost.json"))
+    durations = _run_cells(chapter, settings, source, log, expected, meter)
     import nbformat  # as late as Papermill, which brings it
 
     notebook = nbformat.read(log, as_version=4)
+    keep_vectors(notebook, folder / "figures", chapter)
     # where and with what it was computed: the book may be built elsewhere (lib/publish.py)
-    notebook.metadata["face_decisions"] = {"versions": versions(), "machine": processor()}
+    notebook.metadata["face_decisions"] = {
+        "versions": versions(),
+        "machine": processor(),
+        "cost": meter.cost(),
+    }
     with store.atomic_path(output) as temporary:
         temporary.write_text(nbformat.writes(notebook), encoding="utf-8")
     absent = [name for name in outputs if not (store.ROOT / name).is_file()]
@@ -348,6 +399,7 @@ def execute(
     record = reuse.make_record(settings, outputs, inputs, state, pages)
     with store.atomic_path(params.record_path(chapter, settings.run)) as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    meter.path.unlink(missing_ok=True)
     _remember(chapter, settings.run, durations)
     print(f"{chapter}: done in {_clock(time.monotonic() - start)}", flush=True)
     return output

@@ -21,6 +21,8 @@ def strip(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Leave what a replay must reproduce: text, execution counts, parameters."""
     notebook.metadata.pop("papermill", None)
     notebook.metadata.pop("widgets", None)
+    # how long it took is not what a second run has to reproduce
+    notebook.metadata.get("face_decisions", {}).pop("cost", None)
     for cell in notebook.cells:
         cell.metadata = {k: v for k, v in cell.metadata.items() if k in {"tags", "mystnb"}}
         if cell.cell_type != "code":

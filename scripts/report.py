@@ -193,6 +193,7 @@ def build(profile: str, set_: str, run: str, chapter: str, cluster: str = "") ->
     """Run the workflow up to the book, or up to one chapter; returns the exit status."""
     name, settings = params.resolve(profile, set_, run)
     params.read_timeout(os.environ.get(params.TIMEOUT, ""))
+    params.read_figures(os.environ.get(params.FIGURES, ""))
     if chapter and chapter not in params.CHAPTERS:
         params.validate(chapter, {})  # raises the sentence with the nearest name
     for stem in params.CHAPTERS:

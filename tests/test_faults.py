@@ -64,6 +64,32 @@ def test_a_notebook_that_hangs_is_stopped_and_its_cell_named(run_notebook, tmp_p
     assert not params.record_path(CHAPTER, "mine").exists()
 
 
+def test_figures_are_kept_as_svg_where_that_is_asked(run_notebook, tmp_path, monkeypatch):
+    monkeypatch.setenv(params.FIGURES, "svg")
+    run = tmp_path / "data" / "runs" / "mine"
+    start = "import matplotlib.pyplot as plt\nplt.rcParams['svg.hashsalt'] = 'x'"
+    draw = "plt.plot([1, 2])\nplt.show()"
+    kept = []
+    for cells in ((start, draw, draw), (start, draw)):
+        assert run_notebook(*cells)[0] == 0
+        kept.append({p.name: p.read_bytes() for p in sorted((run / "figures").iterdir())})
+    assert list(kept[0]) == [f"{CHAPTER}-01.svg", f"{CHAPTER}-02.svg"]
+    assert list(kept[1]) == [f"{CHAPTER}-01.svg"], "those of the run before are gone"
+    assert kept[0][f"{CHAPTER}-01.svg"] == kept[1][f"{CHAPTER}-01.svg"], "to the byte"
+    assert b"<svg" in kept[1][f"{CHAPTER}-01.svg"]
+    page = nbformat.read(run / "notebooks" / f"{CHAPTER}.ipynb", 4)
+    (shown,) = (o for cell in page.cells for o in cell.outputs if "image/png" in o.get("data", {}))
+    assert "image/svg+xml" not in shown.data, "a page has one form of each figure"
+    assert page.metadata.face_decisions.cost.sittings == 1
+    assert not (run / "logs" / f"{CHAPTER}.cost.json").exists()
+    monkeypatch.setenv(params.FIGURES, "")
+    assert run_notebook(start, draw)[0] == 0
+    assert not list((run / "figures").iterdir()), "nor are those that it has not drawn"
+    monkeypatch.setenv(params.FIGURES, "pdf")
+    status, said = run_notebook(start)
+    assert status == 1 and "FIGURES=pdf is not known; write FIGURES=svg" in said
+
+
 def test_a_kernel_that_the_system_ends_gets_a_sentence_about_memory(run_notebook):
     status, said = run_notebook("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     assert status == 1 and "Traceback" not in said

@@ -2,9 +2,14 @@
 
 import fcntl
 import json
+import subprocess
+import sys
 import time
 
-from lib import runner
+import pytest
+
+from lib import meter, runner
+from lib.meter import Meter
 from lib.progress import VARIABLE, track
 from lib.runner import Display, _clock
 
@@ -18,7 +23,7 @@ def test_times_read_as_clocks():
 
 def test_the_estimate_adds_what_is_left_of_the_loop_and_the_later_cells(tmp_path):
     state = tmp_path / "state.json"
-    display = Display("03_relevance", state, expected=[10.0, 100.0, 30.0])
+    display = Display("03_relevance", state, [10.0, 100.0, 30.0], Meter(tmp_path / "cost"))
     assert display.line() == "03_relevance: starting | 0:00"
     display.start_cell(0, 3)
     display.start_cell(1, 3)
@@ -34,7 +39,7 @@ def test_the_estimate_adds_what_is_left_of_the_loop_and_the_later_cells(tmp_path
 
 def test_a_new_cell_forgets_the_loop_of_the_last(tmp_path):
     state = tmp_path / "state.json"
-    display = Display("03_relevance", state, expected=[])
+    display = Display("03_relevance", state, [], Meter(tmp_path / "cost"))
     display.start_cell(0, 2)
     state.write_text(json.dumps({"label": "maps", "done": 1, "total": 2, "start": time.time()}))
     display.start_cell(1, 2)
@@ -79,3 +84,29 @@ def test_a_chapter_whose_command_was_killed_does_not_serve_the_next_command(
         assert not runner.store.run_folder("orphan").exists()
     assert not runner._is_alive(mine), "nobody holds it"
     assert runner._is_alive(f"{tmp_path / 'none'}:111"), "it cannot be asked"
+
+
+@pytest.mark.parametrize("spoilt", ["", "{", '{"seconds": "x"}', '{"seconds": null}', "[1]"])
+def test_what_a_chapter_costs_is_counted_over_its_sittings(tmp_path, monkeypatch, spoilt):
+    monkeypatch.setattr(meter, "INTERVAL", 0.0)
+    path = tmp_path / "cost.json"
+    if spoilt:
+        path.write_text(spoilt)
+    work = "x = bytearray(64 << 20)\nprint(flush=True)\nwhile True: pass"
+    costs = []
+    for _ in range(2):
+        child = subprocess.Popen([sys.executable, "-c", work], stdout=subprocess.PIPE)
+        child.stdout.readline()
+        sitting = Meter(path)
+        time.sleep(0.6)
+        sitting.look()
+        child.kill()
+        child.wait()
+        sitting.look()
+        costs.append(sitting.cost())
+    first, both = costs
+    assert (first["sittings"], both["sittings"]) == (1, 2)
+    assert first["memory"] > 64 << 20 and both["memory"] >= first["memory"]
+    assert first["seconds"] >= 0.6 and both["seconds"] >= first["seconds"] + 0.6
+    assert first["processor"] > 0.05, "of a process that has ended since"
+    assert both["processor"] >= first["processor"] + 0.05

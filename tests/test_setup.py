@@ -277,6 +277,7 @@ def test_make_hands_over_its_variables_to_the_letter(root, tmp_path, goal):
         ("SET", "size=3 # $(RUN) $@", 'SET="size=3 # $(RUN) $@"'),
         ("RUN", "$(MAKE)", "run = '$(MAKE)'"),
         ("TIMEOUT", "$(MAKE)", "TIMEOUT=$(MAKE) is no number of minutes"),
+        ("FIGURES", "$(MAKE)", "FIGURES=$(MAKE) is not known"),
     ]:
         done = subprocess.run(
             ["make", "--old-file=env", *goal, f"{name}={value}"],
