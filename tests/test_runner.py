@@ -95,13 +95,15 @@ def test_what_a_chapter_costs_is_counted_over_its_sittings(tmp_path, monkeypatch
     work = "x = bytearray(64 << 20)\nprint(flush=True)\nwhile True: pass"
     costs = []
     for _ in range(2):
-        child = subprocess.Popen([sys.executable, "-c", work], stdout=subprocess.PIPE)
-        child.stdout.readline()
         sitting = Meter(path)
-        time.sleep(0.6)
-        sitting.look()
-        child.kill()
-        child.wait()
+        child = subprocess.Popen([sys.executable, "-c", work], stdout=subprocess.PIPE)
+        try:
+            child.stdout.readline()
+            time.sleep(0.6)
+            sitting.look()
+        finally:
+            child.kill()
+            child.wait()
         sitting.look()
         costs.append(sitting.cost())
     first, both = costs
