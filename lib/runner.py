@@ -36,6 +36,8 @@ from lib.versions import versions
 #: and in which it has written its process number; then a colon and that number.
 LOCK = "FACE_DECISIONS_LOCK"
 _SVG = "image/svg+xml"
+#: Entry in the metadata of a figure in an executed notebook: the file that it was kept in.
+VECTOR = "vector"
 #: Arguments of the kernel by which a figure that is shown comes in both forms.
 _VECTOR = ("--InlineBackend.figure_formats=png", "--InlineBackend.figure_formats=svg")
 TIMINGS = store.ROOT / ".cache" / "timings.json"
@@ -291,7 +293,7 @@ def keep_vectors(notebook: Any, folder: Path, chapter: str) -> list[Path]:
     Parameters
     ----------
     notebook : nbformat notebook
-        Its outputs keep their other forms.
+        Its outputs keep their other forms, and name the file in their metadata.
     folder : Path
         Emptied of the chapter's earlier figures.
     chapter : str
@@ -302,16 +304,17 @@ def keep_vectors(notebook: Any, folder: Path, chapter: str) -> list[Path]:
         In the order of the page.
     """
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
-    drawn = [out["data"].pop(_SVG) for out in outputs if _SVG in out.get("data", {})]
+    drawn = [out for out in outputs if _SVG in out.get("data", {})]
     if drawn:
         folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(f"{chapter}-*.svg"):
         old.unlink()
     made = []
-    for number, text in enumerate(drawn, 1):
+    for number, out in enumerate(drawn, 1):
         made.append(folder / f"{chapter}-{number:02d}.svg")
+        out["metadata"][VECTOR] = made[-1].name
         # no date: the same figure gives the same bytes
-        text = re.sub(r"\s*<dc:date>.*?</dc:date>", "", text)
+        text = re.sub(r"\s*<dc:date>.*?</dc:date>", "", out["data"].pop(_SVG))
         with store.atomic_path(made[-1]) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return made

@@ -80,6 +80,7 @@ def test_figures_are_kept_as_svg_where_that_is_asked(run_notebook, tmp_path, mon
     page = nbformat.read(run / "notebooks" / f"{CHAPTER}.ipynb", 4)
     (shown,) = (o for cell in page.cells for o in cell.outputs if "image/png" in o.get("data", {}))
     assert "image/svg+xml" not in shown.data, "a page has one form of each figure"
+    assert shown.metadata[runner.VECTOR] == f"{CHAPTER}-01.svg"
     assert page.metadata.face_decisions.cost.sittings == 1
     assert not (run / "logs" / f"{CHAPTER}.cost.json").exists()
     monkeypatch.setenv(params.FIGURES, "")
