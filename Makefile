@@ -1,7 +1,7 @@
 # make book  - the report;  make test - every check;  make help - the rest
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env book chapter multiverse experiment test test-slurm test-nightly reference pdf readme bench sbom audit clean
+.PHONY: help env book chapter multiverse experiment test test-slurm test-nightly reference pdf readme results bench sbom audit clean
 
 PROFILE ?= default
 SET ?=
@@ -91,6 +91,9 @@ pdf: env  ## a finished book as one PDF (needs Chromium or Chrome; CHROME=/path)
 
 readme: env  ## the answer of a finished run, its figure and the speeds into README.md
 	@$(PY) scripts/write_readme.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN"
+
+results: env  ## tables and figures of a finished run into data/results, shown beside later runs
+	@$(PY) scripts/keep_results.py --profile "$$PROFILE" --set "$$SET" --run "$$RUN"
 
 bench: env  ## benchmarks against other packages; writes benchmarks/results.csv
 	@$(PY) scripts/setup_env.py bench || echo "Zennit will not be timed; the others will."

@@ -578,6 +578,8 @@ rule book:
         dependencies.book_sources(),
         dependencies.modules_of(Path("lib/publish.py")),
         "lib/publish.py",
+        # shown beside this run, where they are there
+        sorted(map(str, Path("data/results/paper").rglob("SHA256SUMS"))),
     output:
         update(f"book/_build/{RUN}/html/index.html"),
     params:

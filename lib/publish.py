@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from lib import dependencies, params, store, summary
+from lib import dependencies, kept, params, store, summary
 from lib.errors import CANNOT_WRITE, InputError
 from lib.machine import processor
 
@@ -28,6 +28,8 @@ COMMITTED = "executed/default/"
 FILES = "files.json"
 #: Folder of a run whose sub-folders are finished pages: in the book they are ``pages/<name>/``.
 PAGES = "pages"
+#: Folder of a book's chapters that holds the figures of the run at the papers' scale.
+SCALED = "scaled/"
 #: Parts of the theme's pages that fail where there is no network, weigh without need, or are wrong
 #: when they are read aloud.
 UNWANTED = (
@@ -124,6 +126,9 @@ def assemble(run: str) -> Path:
             content = configure(content.decode()).encode()
         _copy_if_changed(content, source / name)
         wanted.add(source / name)
+    found, scaled = summary.load_findings(run), kept.load_kept()
+    if scaled and scaled.findings == found:
+        scaled = None  # the book of that run itself
     titles = {}
     for chapter in params.CHAPTERS:
         path = store.run_folder(run) / "notebooks" / f"{chapter}.ipynb"
@@ -131,15 +136,23 @@ def assemble(run: str) -> Path:
             raise InputError(f"{path} is missing: run {chapter} first, or `make book`.")
         notebook = nbformat.read(path, as_version=4)
         titles[chapter] = notebook.cells[0].source.splitlines()[0].removeprefix("# ")
+        if scaled:
+            text = kept.write_beside(scaled, chapter, found, run, SCALED)
+            notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="beside-the-papers-scale"))
         notebook.cells.append(footer(notebook, chapter, run))
         add(path.name, nbformat.writes(notebook).encode())
     # in the order of the book, in which the appendix comes last
     toc = params.read_yaml(store.ROOT / "_toc.yml")
     pages = [Path(page["file"]).name for part in toc["parts"] for page in part["chapters"]]
     titles = {stem: titles[stem] for stem in pages if stem in titles}
-    found = summary.load_findings(run)
-    add("answer.md", summary.write_page(found, run).encode())
-    add("chapters.md", summary.write_chapters(found, titles, run).encode())
+    answer, lines = summary.write_page(found, run), None
+    if scaled:
+        answer += "\n" + kept.write_answer(scaled, f"executed/{run}/{SCALED}") + "\n"
+        lines = scaled.findings["chapter"]
+        for path in scaled.figures():
+            add(SCALED + path.name, path.read_bytes())
+    add("answer.md", answer.encode())
+    add("chapters.md", summary.write_chapters(found, titles, run, lines).encode())
     add("summary.svg", (store.run_folder(run) / "summary.svg").read_bytes())
     for path in source.rglob("*"):
         if path.is_file() and path not in wanted:

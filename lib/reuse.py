@@ -94,6 +94,29 @@ def is_whole(record: Mapping[str, Any]) -> bool:
     )
 
 
+def is_done(
+    settings: params.Chapter,
+    chapter: str,
+    outputs: Sequence[str],
+    inputs: Sequence[str],
+    state: Sequence[str],
+) -> bool:
+    """Whether the run itself has done this work, and all that came of it is there to the byte.
+
+    The engine plans everything behind a chapter that it makes again; where that chapter came out
+    the same, as after a fault, nothing behind it has to be computed.
+
+    Parameters
+    ----------
+    settings, chapter, outputs, inputs, state
+        See :func:`take_over`.
+    """
+    record = read_record(chapter, settings.run)
+    if record is None or not inputs or set(record["outputs"]) != set(outputs):
+        return False
+    return is_same(record, make_record(settings, (), inputs, state)) and is_whole(record)
+
+
 def take_over(
     settings: params.Chapter,
     chapter: str,

@@ -371,6 +371,9 @@ def execute(
         raise InputError(
             f"Cannot write to {folder}: {error.strerror}; free space or make it writable."
         ) from None
+    if reuse.is_done(settings, chapter, outputs, inputs, state):
+        print(f"{chapter}: what it is made of came out the same, kept", flush=True)
+        return output
     runs = os.environ.get(reuse.VARIABLE, "").split(os.pathsep)
     other = reuse.take_over(settings, chapter, outputs, inputs, state, runs, pages)
     if other:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+from pathlib import Path
+
+from lib.errors import InputError
 
 
 def make_parser(doc: str) -> argparse.ArgumentParser:
@@ -18,3 +22,13 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
     parser.add_argument("--set", default="", dest="set_", help="departures: name=value ...")
     parser.add_argument("--run", default="", help="name of the run; empty: made from the two above")
     return parser
+
+
+def ask_git(root: Path, *arguments: str) -> str:
+    """What git says of the repository, for the provenance of what is kept in it."""
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(
+            f"git {' '.join(arguments)} failed; what is kept would have no provenance."
+        )
+    return done.stdout.strip()

@@ -12,7 +12,6 @@ import datetime
 import json
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +22,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from command_line import make_parser  # noqa: E402
+from command_line import ask_git, make_parser  # noqa: E402
 
 from lib import params, store, summary  # noqa: E402
 from lib.errors import InputError  # noqa: E402
@@ -123,13 +122,6 @@ def write_answer(about: Mapping[str, Any]) -> str:
     )
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise InputError(f"git {' '.join(arguments)} failed; the figure would have no provenance.")
-    return done.stdout.strip()
-
-
 def keep_figure(run: str, profile: str, departures: str, folder: Path) -> dict[str, Any]:
     """Copy a run's summary figure to a folder, with where it comes from beside it.
 
@@ -153,7 +145,7 @@ def keep_figure(run: str, profile: str, departures: str, folder: Path) -> dict[s
         "run": run,
         "profile": profile,
         "set": departures,
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": ask_git(ROOT, "rev-parse", "HEAD"),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "sha256": store.sha256(folder / "answer.svg"),
         "licence": "CC0 1.0",

@@ -57,6 +57,27 @@ def test_the_same_work_is_linked_and_noted_as_its_own(repository):
     assert set(record["outputs"]) == {"data/runs/two/made.csv"}
 
 
+def is_done(run="one", **departures):
+    return reuse.is_done(params.Faces(run=run), CHAPTER, **(files(run) | departures))
+
+
+def test_a_run_that_has_done_the_work_need_not_do_it_again(repository):
+    assert is_done()
+    assert not is_done("two"), "which has no record"
+    assert not is_done(state=["abd"]) and not is_done(outputs=[])
+    assert not is_done(outputs=[*files("one")["outputs"], "data/runs/one/more.csv"])
+    assert not is_done(inputs=[]), "of nothing one cannot tell"
+    before, made = (repository / "data" / "runs" / "one" / f"{n}.csv" for n in ("before", "made"))
+    for path in (before, made):
+        content = path.read_text()
+        path.write_text(content + "x")
+        assert not is_done()
+        path.write_text(content)
+        assert is_done()
+    made.unlink()
+    assert not is_done()
+
+
 def test_replacing_an_artefact_of_one_run_leaves_the_other(repository):
     take()
     with store.atomic_path(repository / "data" / "runs" / "two" / "made.csv") as temporary:

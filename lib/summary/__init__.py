@@ -15,6 +15,7 @@ Works on the tables of a finished run alone (no TensorFlow), so that it is made 
 from lib.summary.artefacts import (
     CHAPTER,
     load_findings,
+    read_findings,
     write_answer,
     write_chapters,
     write_page,
@@ -31,6 +32,7 @@ __all__ = [
     "find_pair",
     "load_findings",
     "load_tables",
+    "read_findings",
     "state_answer",
     "state_caption",
     "state_chapters",

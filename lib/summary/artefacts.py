@@ -60,6 +60,11 @@ def write_summary(run: str) -> list[Path]:
 
 
 def load_findings(run: str) -> dict[str, dict[str, str]]:
+    """As :func:`read_findings`, of a run by its name."""
+    return read_findings(store.run_folder(run))
+
+
+def read_findings(folder: Path) -> dict[str, dict[str, str]]:
     """What ``findings.csv`` says: kind (``answer``, ``chapter``, ``figure``) -> name -> text.
 
     Raises
@@ -67,10 +72,9 @@ def load_findings(run: str) -> dict[str, dict[str, str]]:
     InputError
         It is missing, or the figure beside it is not the one that it was made with.
     """
-    out = store.run_folder(run)
-    path = out / "findings.csv"
+    path = Path(folder) / "findings.csv"
     table = store.load_table(path, made_by="`python -m lib.summary`", columns=("kind", "text"))
-    figure = out / "summary.svg"
+    figure = path.with_name("summary.svg")
     if not figure.is_file() or store.sha256(figure) != store.provenance_of(path)["figure"]:
         raise InputError(
             f"{figure} is not the figure that findings.csv was made with: delete both, then make "
@@ -113,7 +117,10 @@ def write_page(found: Mapping[str, Mapping[str, str]], run: str) -> str:
 
 
 def write_chapters(
-    found: Mapping[str, Mapping[str, str]], titles: Mapping[str, str], run: str
+    found: Mapping[str, Mapping[str, str]],
+    titles: Mapping[str, str],
+    run: str,
+    beside: Mapping[str, str] | None = None,
 ) -> str:
     """Markdown table of the chapters and what each found in this run.
 
@@ -124,9 +131,13 @@ def write_chapters(
     titles : mapping
         Stem of a chapter -> title, in the order of the book.
     run : str
+    beside : mapping, optional
+        Stem of a chapter -> what it found at the papers' scale.
     """
-    rows = []
+    columns = [found["chapter"]] if beside is None else [found["chapter"], beside]
+    heads = ["chapter", "found in this run", "at the papers' scale"][: len(columns) + 1]
+    rows = [heads, ["---"] * len(heads)]
     for stem, title in titles.items():
-        text = found["chapter"][stem].replace("|", "\\|")
-        rows.append(f"| [{stem[:2]} {title}](executed/{run}/{stem}.ipynb) | {text} |")
-    return "\n".join(["| chapter | found in this run |", "|---|---|", *rows]) + "\n"
+        texts = [column[stem].replace("|", "\\|") for column in columns]
+        rows.append([f"[{stem[:2]} {title}](executed/{run}/{stem}.ipynb)", *texts])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
