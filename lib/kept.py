@@ -111,7 +111,7 @@ def write_beside(
         (kept.title(), kept.findings["chapter"][chapter]),
     ]
     cells = [" | ".join(text.replace("|", "\\|") for text in row) for row in rows]
-    lines = ["## Beside the papers' scale", "", "| | found |", "|---|---|"]
+    lines = ["## This run and the papers' scale", "", "| | found |", "|---|---|"]
     lines += [f"| {row} |" for row in cells]
     figures = kept.about["figures"].get(chapter, [])
     if figures:
