@@ -25,7 +25,7 @@ from lib.errors import InputError
 from lib.faces.imagefile import open_image
 from lib.humans.responses import check_names
 from lib.humans.trials import CONDITIONS
-from lib.pages import name_page
+from lib.pages import may_replace, name_page
 
 SOURCES = Path(__file__).resolve().parent.parent / "experiment"
 #: Files of the page that are the same for every study.
@@ -167,7 +167,7 @@ def write_experiment(
         raise InputError(
             f"jsPsych is not in {packages}: fetch it with lib.experiment.install_packages()."
         )
-    if folder.exists() and not (folder / _MARK).is_file() and any(folder.iterdir()):
+    if not may_replace(folder, _MARK):
         raise InputError(
             f"{folder} holds something other than an experiment page: choose another folder."
         )
@@ -221,7 +221,7 @@ def write_experiment(
 
 def remove_experiment(folder):
     """Remove a page that `write_experiment` made, if there is one; anything else stays."""
-    if (Path(folder) / _MARK).is_file():
+    if Path(folder).is_dir() and may_replace(folder, _MARK):
         shutil.rmtree(folder)
 
 

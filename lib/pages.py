@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lib.store import atomic_path
+from lib import store
 
 #: File of a page that holds the name of its run, for the page's own scripts: ``window.RUN``.
 NAMED = "run.js"
@@ -18,7 +18,27 @@ NAMED = "run.js"
 
 def name_page(folder: Path, run: str) -> None:
     """Write the name of a page's run; a file that was linked from another run is not changed."""
-    with atomic_path(Path(folder) / NAMED) as temporary:
+    with store.atomic_path(Path(folder) / NAMED) as temporary:
         # "</script>" in a name must not end anything; the file is a script of its own
         text = json.dumps(run).replace("<", "\\u003c")
         temporary.write_text(f"window.RUN = {text};\n", encoding="utf-8")
+
+
+def may_replace(folder: Path, mark: str) -> bool:
+    """Whether a page may take the place of a folder: there is none, or a page, or no file in it.
+
+    What lies under a run's own ``pages`` is the run's, in whatever state a fault has left it.
+
+    Parameters
+    ----------
+    folder : Path
+    mark : str
+        File by which such a page is known.
+    """
+    folder = Path(folder).resolve()
+    runs = (store.ROOT / "data" / "runs").resolve()
+    if not folder.exists() or (folder.parent.name == "pages" and folder.parents[2] == runs):
+        return True
+    if not folder.is_dir():
+        return False
+    return (folder / mark).is_file() or not any(p.is_file() for p in folder.rglob("*"))

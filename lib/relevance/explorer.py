@@ -18,7 +18,7 @@ import pandas as pd
 from PIL import Image
 
 from lib.errors import InputError
-from lib.pages import name_page
+from lib.pages import may_replace, name_page
 from lib.relevance.composites import COMPOSITES
 from lib.relevance.panels import scale_of
 from lib.relevance.parts import GROUPS, group_parts
@@ -118,7 +118,7 @@ def write_explorer(
             )
     if not maps or not all(shape):
         raise InputError("The explorer needs at least one method, model and face.")
-    if folder.exists() and not (folder / _MARK).is_file() and any(folder.iterdir()):
+    if not may_replace(folder, _MARK):
         raise InputError(f"{folder} holds something other than an explorer: choose another folder.")
     shares = {name: _top_parts(values, labels) for name, values in maps.items()}
     # method -> face -> model -> score and the parts with most relevance
