@@ -91,6 +91,8 @@ def footer(notebook: nbformat.NotebookNode, chapter: str, run: str) -> nbformat.
 def _code(value: object) -> str:
     """A value to the letter in a cell of a Markdown table."""
     text = str(value).replace("`", "'").replace("\n", " ")
+    if not text:
+        return "*empty*"
     return "`" + text.replace("|", "\\|") + "`"
 
 

@@ -153,10 +153,11 @@ def test_launch_buttons_need_a_public_address():
 
 
 def test_a_page_names_the_versions_and_the_machine_that_computed_it():
-    about = {"papermill": {"parameters": {"run": "r"}, "duration": 2.0}}
+    about = {"papermill": {"parameters": {"run": "r", "fill": ""}, "duration": 2.0}}
     made = {"versions": {"numpy": "9.9", "python": "3.11.99"}, "machine": "node 7, 64 cores"}
     page = nbformat.v4.new_notebook(metadata=about | {"face_decisions": made})
     source = publish.footer(page, "01_faces", "r").source
+    assert "| parameter `fill` | *empty* |" in source
     for row in ("| numpy | 9.9 |", "| python | 3.11.99 |", "| machine | node 7, 64 cores |"):
         assert row in source
     made["cost"] = {"seconds": 71.2, "processor": 130.4, "memory": 3 << 30, "sittings": 2}
