@@ -128,14 +128,15 @@ def assemble(run: str) -> Path:
             content = configure(content.decode()).encode()
         _copy_if_changed(content, source / name)
         wanted.add(source / name)
+    paths = {c: store.run_folder(run) / "notebooks" / f"{c}.ipynb" for c in params.CHAPTERS}
+    for chapter, path in paths.items():
+        if not path.is_file():
+            raise InputError(f"{path} is missing: run {chapter} first, or `make book`.")
     found, scaled = summary.load_findings(run), kept.load_kept()
     if scaled and scaled.findings == found:
         scaled = None  # the book of that run itself
     titles = {}
-    for chapter in params.CHAPTERS:
-        path = store.run_folder(run) / "notebooks" / f"{chapter}.ipynb"
-        if not path.is_file():
-            raise InputError(f"{path} is missing: run {chapter} first, or `make book`.")
+    for chapter, path in paths.items():
         notebook = nbformat.read(path, as_version=4)
         titles[chapter] = notebook.cells[0].source.splitlines()[0].removeprefix("# ")
         if scaled:
