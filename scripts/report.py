@@ -81,6 +81,35 @@ def _write_record(folder: Path, record: dict[str, str]) -> Path:
     return path
 
 
+def _mend_times(run: str) -> None:
+    """Date files of the future to now: the engine refuses what it makes of them as older than they.
+
+    So it is when the clock was put back, or was wrong where the files come from. What depends on a
+    file is made again by its content, not by its time.
+
+    Raises
+    ------
+    InputError
+        One cannot be changed.
+    """
+    kinds = ("notebooks/*.ipynb", "lib/**/*.py", "_*.yml", "data/*.csv", "data/faces/*.npz")
+    kinds += ("data/results/**/*", "book/*", "book/_static/*", "book/scale/*")
+    # a second for file systems whose clock is not quite that of the processor
+    latest, ahead = time.time() + 1, []
+    for path in (path for kind in (*kinds, f"data/runs/{run}/**/*") for path in ROOT.glob(kind)):
+        if path.is_file() and path.stat().st_mtime > latest:
+            try:
+                os.utime(path)
+            except OSError as error:
+                raise InputError(
+                    f"{path} is of the future and its time cannot be set ({error.strerror}): set "
+                    "the clock of this machine, or make the file writable."
+                ) from None
+            ahead.append(path)
+    if ahead:
+        print(f"the clock was put back: {len(ahead)} files of the future count as of now")
+
+
 def _lock() -> object:
     """One workflow at a time in one copy; the system frees it when the process dies."""
     try:
@@ -206,6 +235,7 @@ def build(profile: str, set_: str, run: str, chapter: str, cluster: str = "") ->
     folder = ROOT / "data" / "runs" / name
     departures = params.write_set(params.parse_set(set_))
     record = _write_record(folder, {"profile": profile, "set": departures, "run": name})
+    _mend_times(name)
     page = ROOT / "book" / "_build" / name / "html" / "index.html"
     target = f"data/runs/{name}/notebooks/{chapter}.ipynb" if chapter else "all"
     command = [

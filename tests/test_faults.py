@@ -7,6 +7,7 @@ Faults of whole runs that cost more than a few seconds are in tests/nightly (``m
 import hashlib
 import importlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -165,6 +166,25 @@ def test_an_engine_that_cannot_write_its_notes_gets_a_sentence(root, monkeypatch
     assert told.startswith("The workflow cannot write") and "(No space left on device)" in told
     assert "\n" not in told
     assert report._why(["one\n", "two\n"]) == "one\ntwo"
+
+
+def test_files_of_the_future_count_as_of_now(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(root / "scripts"))
+    report = importlib.import_module("report")
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    past, future = time.time() - 9, time.time() + 86_400
+    names = ("notebooks/01.ipynb", "lib/a/b.py", "data/faces/assets.npz", "data/runs/r/x/y.csv")
+    for name in (*names, "data/runs/other/y.csv", "lib/old.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+        os.utime(tmp_path / name, (past, past) if "old" in name else (future, future))
+    report._mend_times("r")
+    assert "4 files of the future count as of now" in capsys.readouterr().out
+    assert all((tmp_path / name).stat().st_mtime <= time.time() for name in names)
+    assert (tmp_path / "data/runs/other/y.csv").stat().st_mtime == pytest.approx(future, abs=1)
+    assert (tmp_path / "lib/old.py").stat().st_mtime == pytest.approx(past, abs=1)
+    report._mend_times("r")
+    assert capsys.readouterr().out == "", "nothing is left to do"
 
 
 def test_the_engine_is_told_of_what_is_spoilt_and_of_nothing_else(root, tmp_path, monkeypatch):
