@@ -292,6 +292,25 @@ def test_a_killed_training_ends_where_an_undisturbed_one_ends(
             np.testing.assert_allclose(state[layer][part], value, rtol=1e-3, atol=1e-4)
 
 
+def test_in_a_runs_own_folder_a_training_with_other_settings_makes_room_and_is_kept(
+    pictures, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    folder = tmp_path / "data" / "runs" / "r" / "pretraining"
+    training.train_trunk(pictures, PEOPLE, TINY, folder, precision="float32", stop_after=1)
+    before = (folder / "checkpoint.npz").read_bytes()
+    other = Training(stages=TINY.stages, components=3, decay=0.5)
+    capsys.readouterr()
+    _, history = training.train_trunk(
+        pictures, PEOPLE, other, folder, precision="float32", stop_after=1
+    )
+    assert len(history) == 1, "it has begun anew"
+    (kept,) = folder.glob("checkpoint-*.npz")
+    assert kept.read_bytes() == before
+    said = capsys.readouterr().out
+    assert "begins anew; that with decay = " in said and f"is kept as {kept.name}" in said
+
+
 def test_other_settings_are_refused_and_stages_to_come_may_change(pictures, tmp_path):
     training.train_trunk(pictures, PEOPLE, TINY, tmp_path, precision="float32", stop_after=4)
     other = Training(stages=TINY.stages, components=3, decay=0.5)

@@ -7,6 +7,7 @@ and ends where an undisturbed one ends, up to the rounding of sums that threads 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from lib import store
 from lib.errors import InputError
 from lib.pretraining.images import (
     Augmentation,
@@ -343,18 +345,34 @@ def validate(
     }
 
 
-def _check_resumed(note: Mapping, about: Mapping, path: Path) -> None:
-    """Refuse to go on with other settings; stages still to come may change."""
+def _find_difference(note: Mapping, about: Mapping) -> str:
+    """In what a training differs from what is asked; stages still to come may change."""
     for name, value in about.items():
         old = note["about"].get(name)
         if name == "stages":
             done = note["stage"]
             old, value = old[:done], value[:done]
         if old != value:
-            raise InputError(
-                f"{path} was trained with {name} = {old}, not {value}; give another folder, or "
-                "delete it to begin anew."
-            )
+            return f"{name} = {old}, not {value}"
+    return ""
+
+
+def _refuse_or_set_aside(path: Path, note: Mapping, differs: str) -> None:
+    """A training with other settings: in a run's own folder it makes room, and is kept.
+
+    Raises
+    ------
+    InputError
+        It lies elsewhere.
+    """
+    if not path.resolve().is_relative_to((store.ROOT / "data" / "runs").resolve()):
+        raise InputError(
+            f"{path} was trained with {differs}; give another folder, or delete it to begin anew."
+        )
+    digest = hashlib.sha256(json.dumps(note["about"], sort_keys=True).encode()).hexdigest()
+    kept = path.with_name(f"{path.stem}-{digest[:8]}{path.suffix}")
+    path.replace(kept)
+    print(f"training begins anew; that with {differs} is kept as {kept.name}")
 
 
 def train_trunk(
@@ -395,7 +413,8 @@ def train_trunk(
     Raises
     ------
     InputError
-        The folder holds a training with other settings, or there are too few images for a batch.
+        The folder, if it is not a run's own, holds a training with other settings, or there are too
+        few images for a batch.
     """
     folder = Path(folder)
     path = folder / "checkpoint.npz"
@@ -418,13 +437,15 @@ def train_trunk(
             raise InputError(
                 f"{len(data.rows)} training images make no batch of {stage.batch}; lower the batch."
             )
-    moments = None
     if path.is_file():
         state, moments, note = load_checkpoint(path)
-        _check_resumed(note, about, path)
+        if differs := _find_difference(note, about):
+            _refuse_or_set_aside(path, note, differs)
+    if path.is_file():
         rows = note["history"]
         place = (note["stage"], note["epoch"])
     else:
+        moments = None
         auxiliary = data.shapes.shape[1] + 3
         state = initial_state(training.stages[0].width, people.identities, auxiliary, training.seed)
         rows, place = [], (0, 0)
