@@ -579,7 +579,7 @@ rule book:
         dependencies.modules_of(Path("lib/publish.py")),
         "lib/publish.py",
         # shown beside this run, where they are there
-        sorted(map(str, Path("data/results/paper").rglob("SHA256SUMS"))),
+        sorted(map(str, Path("data/results/paper").glob("SHA256SUMS"))),
     output:
         update(f"book/_build/{RUN}/html/index.html"),
     params:

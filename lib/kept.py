@@ -90,6 +90,12 @@ def load_kept(folder: Path | None = None) -> Kept | None:
     return Kept(folder, about, summary.read_findings(folder))
 
 
+def _write_figure(path: str, about: Mapping[str, str]) -> str:
+    """Markdown of a figure with its ``caption`` and, where there is one, ``alt``."""
+    options = f":alt: {about['alt']}\n" if about["alt"] else ""
+    return f"```{{figure}} {path}\n{options}\n{about['caption']}\n```"
+
+
 def write_beside(
     kept: Kept, chapter: str, mine: Mapping[str, Mapping[str, str]], run: str, place: str
 ) -> str:
@@ -116,23 +122,20 @@ def write_beside(
     figures = kept.about["figures"].get(chapter, [])
     if figures:
         lines += ["", "````{dropdown} Figures of the run at the papers' scale"]
-        for figure in figures:
-            options = f":alt: {figure['alt']}\n" if figure["alt"] else ""
-            lines += [f"```{{figure}} {place}{figure['file']}\n{options}\n{figure['caption']}\n```"]
+        lines += [_write_figure(place + figure["file"], figure) for figure in figures]
         lines += ["````"]
     return "\n".join(lines)
 
 
 def write_answer(kept: Kept, place: str) -> str:
     """The answer at the papers' scale as Markdown, for the first page."""
-    about = kept.findings["figure"]
     sentences = [f"- **{lead}.** {text}" for lead, text in kept.findings["answer"].items()]
     return "\n".join(
         [
             f"````{{dropdown}} The same at the papers' scale ({kept.about['size']} px)",
             *sentences,
             "",
-            f"```{{figure}} {place}summary.svg\n:alt: {about['alt']}\n\n{about['caption']}\n```",
+            _write_figure(f"{place}summary.svg", kept.findings["figure"]),
             "",
             f"{kept.title().capitalize()}: {kept.cost()}. Its tables, figures and provenance lie "
             f"in `{RESULTS}/{PAPER}/`.",

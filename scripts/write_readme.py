@@ -26,6 +26,7 @@ from command_line import ask_git, make_parser  # noqa: E402
 
 from lib import params, store, summary  # noqa: E402
 from lib.errors import InputError  # noqa: E402
+from lib.faces.setfolder import write_sums  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results.csv"
 #: What the README takes, by mark.
@@ -155,10 +156,7 @@ def keep_figure(run: str, profile: str, departures: str, folder: Path) -> dict[s
     }
     with store.atomic_path(folder / "answer.json") as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    names = sorted(p.name for p in folder.iterdir() if p.suffix in {".svg", ".png", ".json"})
-    sums = "".join(f"{store.sha256(folder / name)}  {name}\n" for name in names)
-    with store.atomic_path(folder / "SHA256SUMS") as temporary:
-        temporary.write_text(sums, encoding="utf-8")
+    write_sums(folder, [p.name for p in folder.iterdir() if p.suffix in {".svg", ".png", ".json"}])
     return about
 
 
