@@ -222,7 +222,7 @@ class Relevance(Chapter):
     composite: Method = "a_flat"
     channels: Literal["sum", "largest"] = Field("sum", description="of a pixel's relevance")
     engine: Annotated[Literal["shared", "innvestigate"], AfterValidator(_engine_has)] = "shared"
-    precision: Literal["auto", "float32", "mixed"] = "auto"
+    precision: Literal["auto", "float32", "winograd", "mixed"] = "auto"
     shown: int = Field(2, ge=1, le=20, description="faces drawn in every condition")
     subset: int = Field(10, ge=1, le=200, description="faces for other composites and explorer")
     presets: Annotated[list[Method], AfterValidator(_distinct)] = Field(
@@ -394,7 +394,7 @@ class Salience(Chapter):
     )
     other_faces: int = Field(6, ge=2, le=1000, description="people an image is set against")
     report_faces: int = Field(4, ge=1, le=1000, description="faces of the one-page report")
-    precision: Literal["auto", "float32", "mixed"] = "auto"
+    precision: Literal["auto", "float32", "winograd", "mixed"] = "auto"
     detector: Literal["vgg16", "densenet121", "resnet50"] = "vgg16"
     detector_weights: str = Field("imagenet", min_length=1, description="to begin with")
     detector_size: Size = 112

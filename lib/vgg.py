@@ -559,6 +559,11 @@ def has_bfloat16(cpuinfo: str | Path = "/proc/cpuinfo") -> bool:
     return bool(flags & {"amx_bf16", "avx512_bf16"})
 
 
+def multiplies_matrices(cpuinfo: str | Path = "/proc/cpuinfo") -> bool:
+    """Whether the processor has units that multiply whole matrices of bfloat16 (AMX)."""
+    return "amx_bf16" in _processor_flags(cpuinfo)
+
+
 def choose_precision(wanted: str = "auto", cpuinfo: str | Path = "/proc/cpuinfo") -> str:
     """``"bfloat16"`` where the hardware has it, else ``"float32"``; an explicit wish is kept.
 

@@ -260,6 +260,7 @@ def test_what_is_kept_of_many_images_is_little():
 def test_a_layer_that_is_not_computed_in_bfloat16_is_told_of(drawn):
     """Grouped convolutions are where the processor has bfloat16; elsewhere a sentence says so."""
     kinds = tf.keras.layers
+    tf.keras.utils.set_random_seed(2)
     model = tf.keras.Sequential(
         [
             tf.keras.Input((SIZE, SIZE, 3)),
@@ -279,7 +280,8 @@ def test_a_layer_that_is_not_computed_in_bfloat16_is_told_of(drawn):
             "machine; use precision: float32."
         )
     else:
-        np.testing.assert_allclose(other["threshold"], exact["threshold"], rtol=0.05)
+        size = np.abs(exact["threshold"]).max().item()
+        np.testing.assert_allclose(other["threshold"], exact["threshold"], atol=0.02 * size)
 
 
 def test_a_full_temporary_folder_is_told_of_in_a_sentence(tmp_path, monkeypatch):
@@ -368,7 +370,7 @@ def test_threads_share_the_units(drawn, monkeypatch):
     masks = stack_masks([code_masks(drawn._masks[k]) for k in (3, 4, 5)])
     found = []
     for threads in (1, 4):
-        monkeypatch.setattr("lib.dissection.tally._THREADS", threads)
+        monkeypatch.setattr("lib.threads.THREADS", threads)
         tally = Tally(thresholds, len(CONCEPTS), 3)
         tally.add(maps, masks)
         found.append([tally.inter, tally.union, tally.beyond, tally.native])

@@ -228,6 +228,20 @@ def test_bfloat16_backward_keeps_the_map(real, name, composite):
         assert gap <= 1e-2
 
 
+@pytest.mark.parametrize("composite", sorted(COMPOSITES))
+@pytest.mark.parametrize("name", TRUNKS)
+def test_the_short_way_keeps_the_map(real, name, composite):
+    """Within 1e-5 of the largest |R|; alpha 2, beta 1, whose terms cancel, within 2e-3."""
+    exact, short = (real(name, composite, precision=p)[0].sum(-1) for p in ("float32", "winograd"))
+    largest = [np.abs(a - b).max() / np.abs(a).max() for a, b in zip(exact, short, strict=True)]
+    print(f"{name} {composite}: {max(largest):.1e}")
+    assert max(largest) <= (2e-3 if composite.startswith("b") else 1e-5)
+    for a, b in zip(exact.reshape(2, -1), short.reshape(2, -1), strict=True):
+        top = [set(np.argsort(-np.abs(m), kind="stable")[: a.size // 10]) for m in (a, b)]
+        assert len(top[0] & top[1]) >= 0.995 * (a.size // 10)
+    assert np.array_equal(real(name, composite)[2], real(name, composite, precision="winograd")[2])
+
+
 # ---------------------------------------------------------------------------------------- targets
 
 

@@ -295,20 +295,23 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("precision", ["float32", "winograd"])
 @pytest.mark.parametrize(
     ("build", "composite"),
     [
         *((odd_network, composite) for composite in CASES),
-        (plain_network, COMPOSITES["b"]),
+        *((plain_network, COMPOSITES[name]) for name in ("b", "b_flat", "epsilon")),
+        (plain_network, everywhere(ZPlusRule(), "z+")),
         (averaging_network, COMPOSITES["a_flat"]),
         (averaging_network, everywhere(FlatRule(), "flat")),
     ],
     ids=lambda value: getattr(value, "name", getattr(value, "__name__", None)),
 )
-def test_composite_is_its_formula(build, composite):
+def test_composite_is_its_formula(build, composite, precision):
     model = build()
     readouts, images = readouts_for(model), images_for(model)
-    found, logits, (target, _) = SharedTrunk(model, readouts, composite).relevance(images, best)
+    engine = SharedTrunk(model, readouts, composite, precision)
+    found, logits, (target, _) = engine.relevance(images, best)
     for i in range(len(images)):
         for j, readout in enumerate(readouts):
             slow, score = slow_relevance(model, readout, composite, images[i], target[i, j])
@@ -428,16 +431,18 @@ def test_zero_denominators_give_zero_relevance():
     readouts = readouts_for(model, bias=False)
     for name in ("b", "epsilon", "gamma"):
         composite = COMPOSITES[name].within((-128.0, 127.0, 127.0))
-        engine = SharedTrunk(model, readouts, composite)
-        found = engine.relevance(np.zeros((1, 8, 8, 3), np.float32), best)[0]
-        assert np.array_equal(found, np.zeros_like(found))
+        for precision in ("float32", "winograd"):
+            engine = SharedTrunk(model, readouts, composite, precision)
+            found = engine.relevance(np.zeros((1, 8, 8, 3), np.float32), best)[0]
+            assert np.array_equal(found, np.zeros_like(found))
 
 
-def test_gradients_are_tensorflows():
+@pytest.mark.parametrize("precision", ["float32", "winograd"])
+def test_gradients_are_tensorflows(precision):
     for build in (plain_network, odd_network, averaging_network):
         model = build()
         readouts, images = readouts_for(model), images_for(model)
-        engine = SharedTrunk(model, readouts, COMPOSITES["gradient"])
+        engine = SharedTrunk(model, readouts, COMPOSITES["gradient"], precision)
         found, _, (target, _) = engine.relevance(images, best)
         for j, readout in enumerate(readouts):
             with tf.GradientTape() as tape:
@@ -446,7 +451,8 @@ def test_gradients_are_tensorflows():
                 logits = features @ readout.kernel
                 total = tf.reduce_sum(tf.gather(logits, target[:, j], axis=1, batch_dims=1))
             expected = tape.gradient(total, x).numpy()
-            np.testing.assert_allclose(found[:, j], expected, atol=1e-6)
+            atol = 1e-6 if precision == "float32" else 1e-5
+            np.testing.assert_allclose(found[:, j], expected, atol=atol)
 
 
 def test_gradient_times_input_is_that_product():

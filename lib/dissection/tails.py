@@ -15,8 +15,9 @@ import tempfile
 import numba
 import numpy as np
 
-from lib.dissection.tally import POOL, split_units
+from lib.dissection.tally import UNITS
 from lib.errors import InputError
+from lib.threads import POOL, share_out
 
 #: Bytes that are kept in memory; what is more lies in a temporary file.
 MEMORY = 1 << 28
@@ -175,7 +176,7 @@ class Tails:
         #: No unit's threshold is below the larger of this and the smallest activation.
         self.edge = np.full(units, -np.inf, np.float32)
         self.floor = self.edge
-        self.parts = split_units(units)
+        self.parts = share_out(units, UNITS)
         memory = MEMORY if memory is None else memory
         self.file = tempfile.SpooledTemporaryFile(max_size=max(memory, 1))  # noqa: SIM115 closed with it
         #: Of every image and part: place in the file, and number of activations.

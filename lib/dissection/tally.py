@@ -7,20 +7,16 @@ one code for the set of concepts that cover it, so one increment serves all conc
 
 from __future__ import annotations
 
-import itertools
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 
 from lib.errors import InputError
+from lib.threads import POOL, share_out
 
-#: Threads of Python's, as the counting lets go of the interpreter; numba's own take four times as
-#: long to compile.
-_THREADS = os.cpu_count() or 1
-POOL = ThreadPoolExecutor(_THREADS)
+#: Units that are worth a thread.
+UNITS = 16
 
 
 @dataclass(frozen=True)
@@ -146,13 +142,6 @@ def _tally(maps, thresholds, codes, entries, bounds, carried, area, inter, union
                 union[u, s, c] += total + area[s, c] - covered[c]
 
 
-def split_units(units: int) -> list[slice]:
-    """Units in as many parts as there are threads; few units are not worth parting."""
-    parts = max(1, min(_THREADS, units // 16))
-    edges = np.linspace(0, units, parts + 1).astype(int)
-    return [slice(a, b) for a, b in itertools.pairwise(edges)]
-
-
 @dataclass(frozen=True)
 class Stacked:
     """Several sets of masks of one image as arrays; see `_tally`."""
@@ -236,7 +225,7 @@ class Tally:
                 self.beyond[some],
                 self.native[some],
             )
-            for some in split_units(len(maps))
+            for some in share_out(len(maps), UNITS)
         ]
         for one in work:
             one.result()

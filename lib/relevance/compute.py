@@ -14,7 +14,7 @@ from lib.errors import InputError
 from lib.network import Readout
 from lib.progress import track
 from lib.relevance.composites import COMPOSITES, Composite, get_composite
-from lib.relevance.engine import SharedTrunk
+from lib.relevance.engine import PRECISIONS, SharedTrunk
 from lib.relevance.gradients import GradCam, IntegratedGradients
 from lib.relevance.reference import Innvestigate
 
@@ -192,16 +192,19 @@ def make_engine(
 
 
 def choose_precision(wanted: str = "auto") -> str:
-    """``"mixed"`` (float32 forward, bfloat16 backward) where the processor multiplies bfloat16.
+    """The fastest that is as good as exact on this machine; an explicit wish is kept.
 
-    Else, and on a GPU, which is fast enough, ``"float32"``; an explicit wish is kept.
+    ``"mixed"`` (float32 forward, bfloat16 backward) where the processor multiplies matrices of
+    bfloat16 by itself, else ``"winograd"``; on a GPU, which is fast enough, ``"float32"``. See
+    :class:`~lib.relevance.engine.SharedTrunk`.
     """
-    if wanted not in ("auto", "float32", "mixed"):
-        raise InputError(f"There is no precision {wanted!r}; use auto, float32 or mixed.")
+    if wanted not in ("auto", *PRECISIONS):
+        raise InputError(f"There is no precision {wanted!r}; use auto, {', '.join(PRECISIONS)}.")
     if wanted != "auto":
         return wanted
-    gpu = tf.config.list_physical_devices("GPU")
-    return "mixed" if vgg.has_bfloat16() and not gpu else "float32"
+    if tf.config.list_physical_devices("GPU"):
+        return "float32"
+    return "mixed" if vgg.multiplies_matrices() else "winograd"
 
 
 def compute_relevance(
@@ -239,7 +242,7 @@ def compute_relevance(
         A name of :data:`lib.relevance.COMPOSITES`, ``"grad_cam"``, ``"integrated_gradients"``, or
         rules of one's own.
     engine : {"shared", "innvestigate"}
-    precision : {"auto", "float32", "mixed"}
+    precision : {"auto", "float32", "winograd", "mixed"}
         Of the shared engine; see :func:`choose_precision`.
     batch : int, optional
         Images at a time; by default so many that about ten maps go backward together.

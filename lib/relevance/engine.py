@@ -10,6 +10,9 @@ so every part of a rule takes ``x`` itself), only the *multiplier* ``g`` is kept
 with output ``y = x``, then needs ``R / Z = g * (y / Z)``; ``y / Z`` is the same for all readouts,
 is stored once per image with the max-pooling mask folded in, and a layer costs one product and one
 convolution. Otherwise the *relevance* itself is kept.
+
+With ``precision="winograd"`` these convolutions take the short way of
+:mod:`lib.relevance.winograd`, layer by layer; else both passes are TensorFlow graphs.
 """
 
 from __future__ import annotations
@@ -23,9 +26,11 @@ import tensorflow as tf
 from lib import network
 from lib.errors import InputError
 from lib.network import Chain, Readout
+from lib.relevance import winograd
 from lib.relevance.composites import Composite
 from lib.relevance.rules import ZERO_DENOMINATOR, Branch, GradientRule, Kernel, Part, Rule
 
+PRECISIONS = ("float32", "winograd", "mixed")
 MULTIPLIER, RELEVANCE = "multiplier", "relevance"
 
 
@@ -158,7 +163,15 @@ def _per_readout(values: tf.Tensor, once: tf.Tensor) -> tf.Tensor:
 class _Linear:
     """A convolution or dense layer under a rule."""
 
-    def __init__(self, layer, rule: Rule, shape: tuple[int, ...], nonnegative: bool, dtype):
+    def __init__(
+        self,
+        layer,
+        rule: Rule,
+        shape: tuple[int, ...],
+        nonnegative: bool,
+        dtype: tf.DType,
+        buffers: winograd.Buffers | None,
+    ):
         self.relu = layer.relu
         self.rule = rule
         self.dtype = dtype
@@ -176,6 +189,14 @@ class _Linear:
         kernels = {part.kernel.name for branch in self.branches for part in branch.parts}
         self.uniform = self.takes == [(1.0,)] and kernels == {"1"}
         self._prepare()
+        #: The convolution back by the short way, and what it needs of the layer, where they are.
+        self.short = self.quotients = None
+        flips = getattr(self.operation, "flips", False)
+        if buffers is not None and flips and winograd.fits(self.kernel.shape) and not self.uniform:
+            self.short = winograd.Convolution(self.back.numpy(), buffers)
+            single = all(len(branch.parts) == 1 for branch in self.branches)
+            if not self.gradient and self.takes == ["x"] and single:
+                self.quotients = _Quotients(self, buffers)
 
     def _prepare(self) -> None:
         """Fused kernels of the forward and the backward convolution, and constant denominators."""
@@ -230,12 +251,14 @@ class _Linear:
 
         Returns
         -------
-        y : Tensor, (images, ...)
+        y : Tensor or ndarray, (images, ...)
             The layer's output, rectified where it is.
-        quotients : list of Tensor
+        quotients : sequence of Tensor or ndarray
             Shaped as ``y``: ``y / Z`` for a multiplier, ``1 / Z`` for relevance, times the branch's
             factor; of a gradient 1 where the unit is active.
         """
+        if self.quotients is not None:
+            return self.quotients(x, arrives)
         products = {}
         for take, keys in self.wanted.items():
             kernels, biases = self.fused[take]
@@ -258,7 +281,7 @@ class _Linear:
             quotients.append(branch.factor * over / stabilise(total, branch.epsilon))
         return y, quotients
 
-    def backward(self, state: tf.Tensor, quotients: list, inputs: dict) -> tf.Tensor:
+    def backward(self, state: tf.Tensor, quotients: list, inputs: dict, spread: int = 1):
         """What arrives at the output -> what is handed to the input.
 
         Parameters
@@ -269,27 +292,30 @@ class _Linear:
             Of :meth:`forward`, per image.
         inputs : dict
             Of :meth:`inputs`, per image.
+        spread : int
+            Side of the window that a value of the state stands for; above 1 only the short way.
 
         Returns
         -------
-        Tensor, (images * readouts, ...)
+        Tensor or ndarray, (images * readouts, ...)
             Shaped as the layer's input, in the form that :attr:`gives` names.
         """
-        if self.gradient:
+        if self.short is not None and len(quotients):
+            arrays = [winograd.as_array(quotient) for quotient in quotients]
+            found = self.short(winograd.as_array(state), arrays, spread)
+        elif self.gradient:
             s = _per_readout(state, quotients[0]) if quotients else state
-            return self.operation.backward(s, self.back)
-        parts = [_per_readout(state, quotient) for quotient in quotients]
-        if self.uniform:
-            # Weights and inputs are ones: sum the output channels first, in float32.
-            sums = [tf.reduce_sum(tf.cast(part, tf.float32), -1, keepdims=True) for part in parts]
-            kernel = tf.cast(self.back, tf.float32)
-            found = self.operation.backward(tf.concat(sums, -1), kernel)
-            return tf.cast(tf.repeat(found, self.shape[-1], -1), self.dtype)
-        found = self.operation.backward(tf.concat(parts, -1), self.back)
+            found = self.operation.backward(s, self.back)
+        else:
+            parts = [_per_readout(state, quotient) for quotient in quotients]
+            if self.uniform:
+                # Weights and inputs are ones: sum the output channels first, in float32.
+                parts = [tf.cast(part, tf.float32) for part in parts]
+                return self.share_evenly([tf.reduce_sum(x, -1, keepdims=True) for x in parts])
+            found = self.operation.backward(tf.concat(parts, -1), self.back)
         if self.gives == MULTIPLIER:
             return found
-        found = tf.cast(found, tf.float32)
-        blocks = tf.split(found, len(self.takes), -1)
+        blocks = tf.split(tf.cast(found, tf.float32), len(self.takes), -1)
         relevance = 0.0
         for take, block in zip(self.takes, blocks, strict=True):
             if isinstance(take, tuple):
@@ -298,6 +324,15 @@ class _Linear:
                 relevance += _per_readout(block, inputs[take])
         return tf.cast(relevance, self.dtype)
 
+    def share_evenly(self, sums: list) -> tf.Tensor:
+        """Of a rule whose weights and inputs are ones, what the inputs get.
+
+        ``sums`` are the products of what arrives and the quotients, (images * readouts, y, x, 1),
+        summed over the channels, one for each branch.
+        """
+        found = self.operation.backward(tf.concat(sums, -1), tf.cast(self.back, tf.float32))
+        return tf.cast(tf.repeat(found, self.shape[-1], -1), self.dtype)
+
     def inputs(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         """The inputs that the backward pass multiplies with (none when multipliers go on)."""
         if self.gives == MULTIPLIER:
@@ -305,10 +340,46 @@ class _Linear:
         return {take: _taken(take, x) for take in self.takes if isinstance(take, str)}
 
 
+class _Quotients:
+    """Output and quotients of a convolution whose branches have one part each, by the short way.
+
+    The layer's own convolution stays as it is. A change in its last digit would decide anew which
+    of equal inputs wins a max pooling, in an even background everywhere; denominators decide
+    nothing.
+    """
+
+    def __init__(self, layer: _Linear, buffers: winograd.Buffers):
+        self.layer = layer
+        kernels, biases = layer.fused["x"]
+        channels = layer.kernel.shape[-1]
+        self.kernel, self.bias = kernels[..., :channels], biases[:channels].numpy()
+        self.biases = biases[channels:].numpy()
+        self.others = None
+        if len(self.biases):
+            self.others = winograd.Convolution(kernels[..., channels:].numpy(), buffers)
+        # The layer's own product comes first.
+        order = {key: block - 1 for block, key in enumerate(layer.wanted["x"])}
+        self.branches = [
+            (order[_key(branch.parts[0])], branch.parts[0].sign * branch.factor, branch.epsilon)
+            for branch in layer.branches
+        ]
+
+    def __call__(self, x, arrives: str) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`_Linear.forward`; the quotients are one array, branches first."""
+        own = winograd.as_array(self.layer.operation.forward(winograd.as_tensor(x), self.kernel))
+        others = winograd.NOTHING
+        if self.others is not None:
+            others = self.others(winograd.as_array(x))
+        return winograd.divide(
+            own, others, self.bias, self.biases, self.branches,
+            relu=self.layer.relu, times=arrives == MULTIPLIER,
+        )  # fmt: skip
+
+
 class _Pool:
     """Max pooling (to the winner) or average pooling (in proportion to the contributions)."""
 
-    def __init__(self, layer: network.Pooling, shape: tuple[int, ...], dtype):
+    def __init__(self, layer: network.Pooling, shape: tuple[int, ...], dtype: tf.DType):
         self.layer, self.shape, self.dtype = layer, shape, dtype
         self.arguments = {
             "ksize": [1, *layer.size, 1],
@@ -317,6 +388,8 @@ class _Pool:
         }
         #: Windows that do not overlap: the gradient is a mask times a repetition.
         self.simple = layer.size == layer.strides and layer.padding == "VALID"
+        #: By 2 x 2, with nothing left over.
+        self.halves = self.simple and layer.size == (2, 2) and not (shape[0] % 2 or shape[1] % 2)
 
     def forward(self, x: tf.Tensor) -> tf.Tensor:
         """The pooled input, (images, y', x', channels)."""
@@ -365,11 +438,14 @@ class SharedTrunk:
         (n, y, x, channels) -> features.
     readouts : sequence of Readout
     composite : Composite
-    precision : {"float32", "mixed"}
-        ``mixed`` keeps the forward pass and the denominators in float32 and goes backward in
-        bfloat16. Its maps (all composites, two trunks) correlate with the exact ones at r >= .9999,
-        and of the tenth of the pixels with the largest |R| at least .98 are the same; those that
-        change sides lie within a hundredth of the largest |R| of the mask's edge.
+    precision : {"float32", "winograd", "mixed"}
+        ``winograd`` computes the denominators and the way back in float32 too, with a quarter of
+        the multiplications (:mod:`lib.relevance.winograd`); logits, winners of poolings and active
+        units are those of ``float32``, and maps differ by about 1e-6 of their largest value (1e-4
+        under alpha 2, beta 1). ``mixed`` keeps the forward pass and the denominators in float32 and
+        goes backward in bfloat16. Its maps (all composites, two trunks) correlate with the exact
+        ones at r >= .9999, and of the tenth of the pixels with the largest |R| at least .98 are the
+        same; those that change sides lie within a hundredth of the largest |R| of the mask's edge.
     seeds : int
         Relevances that go backward at a time; bounds the memory.
 
@@ -387,12 +463,13 @@ class SharedTrunk:
         precision: str = "float32",
         seeds: int = 10,
     ):
-        if precision not in ("float32", "mixed"):
-            raise InputError(f"There is no precision {precision!r}; use float32 or mixed.")
+        if precision not in PRECISIONS:
+            raise InputError(f"There is no precision {precision!r}; use {', '.join(PRECISIONS)}.")
         self.composite = composite
         self.readouts = list(readouts)
         self.seeds = max(1, seeds)
         self.dtype = tf.bfloat16 if precision == "mixed" else tf.float32
+        self._buffers = winograd.Buffers() if precision == "winograd" else None
         self.chain: Chain = network.read_chain(trunk)
         width = check_readouts(self.chain, self.readouts, trunk.name)
         self._build_layers()
@@ -404,7 +481,10 @@ class SharedTrunk:
         self._trace()
 
     def _trace(self) -> None:
-        """The two passes as TensorFlow functions for any number of images and readouts."""
+        """The two passes, for any number of images and readouts."""
+        if self._buffers is not None:
+            self._forward, self._backward = self._run_forward, self._run_backward
+            return
         x = tf.TensorSpec((None, *self.chain.input_shape), tf.float32)
         self._forward = tf.function(self._run_forward, autograph=False).get_concrete_function(x)
         _, features, kept = tf.nest.map_structure(
@@ -426,7 +506,9 @@ class SharedTrunk:
         self.steps: list = []
         for layer in self.chain.layers:
             if isinstance(layer, network.Convolution | network.Dense):
-                step = _Linear(layer, rules[layer.name], shape, nonnegative, self.dtype)
+                step = _Linear(
+                    layer, rules[layer.name], shape, nonnegative, self.dtype, self._buffers
+                )
                 nonnegative = layer.relu
             elif isinstance(layer, network.Pooling):
                 step = _Pool(layer, shape, self.dtype)
@@ -453,6 +535,14 @@ class SharedTrunk:
             ):
                 form = MULTIPLIER
         self.form_at_input = form
+        #: The second layer's convolution summed over its channels, where the first wants no more.
+        self.collapsed = None
+        lowest = self.steps[:2]
+        if len(lowest) == 2 and all(isinstance(step, _Linear) for step in lowest):
+            first, second = lowest
+            ends = first.uniform and len(first.branches) == 1
+            if ends and second.short is not None and second.gives == MULTIPLIER:
+                self.collapsed = winograd.Collapsed(second.back.numpy())
 
     @staticmethod
     def _shape_after(layer: network.Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -497,8 +587,14 @@ class SharedTrunk:
                 y, quotients = step.forward(x, arrives)
                 kept.append((quotients, step.inputs(x)))
             elif isinstance(step, _Pool):
+                folds = self._folds(position)
+                if folds and isinstance(kept[-1][0], np.ndarray) and step.halves:
+                    y = winograd.keep_winners(x, kept[-1][0])
+                    kept.append(())
+                    x = y
+                    continue
                 y = step.forward(x)
-                if self._folds(position):
+                if folds:
                     mask = step.mask(x, y)
                     quotients, inputs = kept[-1]
                     kept[-1] = ([tf.where(mask > 0, q, 0.0) for q in quotients], inputs)
@@ -520,10 +616,11 @@ class SharedTrunk:
                 y = tf.reshape(x, (-1, int(np.prod(x.shape[1:]))))
                 kept.append(())
             x = y
-        kept = [
-            ([tf.cast(q, self.dtype) for q in item[0]], item[1]) if _is_linear(item) else item
-            for item in kept
-        ]
+        if self._buffers is None:
+            kept = [
+                ([tf.cast(q, self.dtype) for q in item[0]], item[1]) if _is_linear(item) else item
+                for item in kept
+            ]
         features = tf.reshape(x, (-1, int(np.prod(self.feature_shape))))
         logits = tf.matmul(features, self.rows, transpose_b=True) + self.biases
         return logits, features, kept
@@ -560,11 +657,19 @@ class SharedTrunk:
         """Relevance at the input of the trunk, (images, readouts, y, x, channels)."""
         state = self._seed(features, first, second, contrast)
         state = tf.cast(tf.reshape(state, (-1, *self.feature_shape)), self.dtype)
+        spread = 1
         for position in range(len(self.steps) - 1, -1, -1):
             step, item = self.steps[position], kept[position]
+            if position == 1 and self.collapsed is not None:
+                state = self._backward_collapsed(state, kept, spread)
+                break
             if isinstance(step, _Linear):
-                state = step.backward(state, *item)
+                state = step.backward(state, *item, spread)
+                spread = 1
             elif isinstance(step, _Pool):
+                if spread := self._leaves_spread(position):
+                    continue
+                spread = 1
                 state = self._backward_pool(position, step, item, state)
             elif isinstance(step, network.GlobalAverage):
                 state = _per_readout(state, tf.cast(item[0], self.dtype))
@@ -586,6 +691,19 @@ class SharedTrunk:
         if relevance or self.composite.times_input:
             state = _per_readout(state, x)
         return tf.reshape(state, (tf.shape(x)[0], -1, *self.chain.input_shape))
+
+    def _leaves_spread(self, position: int) -> int:
+        """Side of the windows of a max pooling that the layer before it repeats by itself, or 0."""
+        if not self._folds(position) or self.steps[position - 1].short is None:
+            return 0
+        height, width = self.steps[position].layer.size
+        return height if height == width else 0
+
+    def _backward_collapsed(self, state, kept: list, spread: int) -> tf.Tensor:
+        """The two lowest layers at once; see :class:`lib.relevance.winograd.Collapsed`."""
+        arrays = [winograd.as_array(quotient) for quotient in kept[1][0]]
+        sums = self.collapsed(winograd.as_array(state), arrays, kept[0][0][0], spread)
+        return self.steps[0].share_evenly([tf.constant(sums[..., None])])
 
     def _backward_pool(self, position: int, step: _Pool, item: tuple, state: tf.Tensor):
         if step.layer.kind == "average":

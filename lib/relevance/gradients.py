@@ -137,7 +137,7 @@ class IntegratedGradients:
     ----------
     trunk : keras.Model
     readouts : sequence of Readout
-    precision : {"float32", "mixed"}
+    precision : {"float32", "winograd", "mixed"}
     steps : int
         Points on the way from the baseline to the image.
     baseline : float or ndarray

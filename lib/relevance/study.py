@@ -366,7 +366,7 @@ def compare_engines(
         Task -> target, see :func:`choose_targets`.
     composites : sequence of str
         That iNNvestigate has.
-    precision : {"auto", "float32", "mixed"}
+    precision : {"auto", "float32", "winograd", "mixed"}
         What the run uses; float32 is compared in any case.
 
     Returns

@@ -550,7 +550,7 @@ def salience_report(model, images, method="grad_cam", *, labels=None, precision=
         Of `lib.relevance`.
     labels : sequence of ndarray (n,), int, optional
         Per network; without them no accuracy is measured.
-    precision : {"auto", "float32", "mixed"}
+    precision : {"auto", "float32", "winograd", "mixed"}
     **options
         Of `compute_salience`; ``draws`` and ``level`` of `summarise_salience`.
 
