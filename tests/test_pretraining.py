@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from sklearn.linear_model import Ridge
 
-from lib import store
+from lib import store, weights
 from lib.errors import InputError
 from lib.faces.identity import sample_identity
 from lib.faces.scenes import DICTIONARY_SEEDS, STUDY_SEEDS
@@ -406,19 +406,35 @@ def test_a_probe_without_its_views_is_refused():
 def test_a_trunk_is_shipped_once_and_loaded(tmp_path, inputs):
     state = lively(1.0)
     history = pd.DataFrame({"epoch": [1]})
-    path = shipping.ship_trunk("synthface-7", state, {"what": "a test"}, history, tmp_path)
+    arrays = network.fold(state)
+    path = shipping.ship_trunk("synthface-7", arrays, {"what": "a test"}, history, tmp_path)
     trunk = load_trunk("synthface-7", 64, folder=tmp_path)
     assert trunk.provenance["training"] == {"what": "a test"}
-    a = build_vgg16(64, network.fold(state))(inputs).numpy()
+    a = build_vgg16(64, arrays)(inputs).numpy()
     np.testing.assert_allclose(trunk.model(inputs).numpy(), a, atol=5e-3 * np.abs(a).max())
     lines = (tmp_path / "SHA256SUMS").read_text().splitlines()
     assert f"{store.sha256(path)}  synthface-7.npz" in lines and len(lines) == 2
     with pytest.raises(InputError, match="exists and is not replaced"):
-        shipping.ship_trunk("synthface-7", state, {}, history, tmp_path)
+        shipping.ship_trunk("synthface-7", arrays, {}, history, tmp_path)
     with pytest.raises(InputError, match="cannot be called"):
-        shipping.ship_trunk("imagenet", state, {}, history, tmp_path)
+        shipping.ship_trunk("imagenet", arrays, {}, history, tmp_path)
     with pytest.raises(InputError, match="another network"):
-        shipping.ship_trunk("synthface-8", lively(0.5), {}, history, tmp_path)
+        shipping.ship_trunk("synthface-8", network.fold(lively(0.5)), {}, history, tmp_path)
+
+
+def test_what_is_told_of_a_trunk_is_told_of_its_rounded_weights(inputs):
+    """Folded, rounded and unfolded it computes what the plain convolutions do, heads and all."""
+    state = lively(1.0)
+    rounded = weights.round_kernels(network.fold(state), shipping.BITS)
+    again = network.unfold(rounded, state)
+    found = network.Network(again).features(tf.constant(inputs), training=False).numpy()
+    plain = build_vgg16(64, rounded)(inputs).numpy()
+    assert np.abs(found - plain).max() <= 2e-5 * np.abs(plain).max()
+    exact = network.Network(state).features(tf.constant(inputs), training=False).numpy()
+    assert 1e-4 < np.abs(found - exact).max() / np.abs(exact).max() < 0.1
+    assert all(
+        np.array_equal(again[head]["kernel"], state[head]["kernel"]) for head in network.HEADS
+    )
 
 
 # -------------------------------------------------------------------------------------- schedules

@@ -133,6 +133,42 @@ def test_npz_keeps_half_precision_and_provenance(tmp_path):
     assert found["conv1"]["kernel"].dtype == np.float32
 
 
+@pytest.mark.parametrize("bits", [1, 5, 10])
+def test_kernels_are_rounded_to_the_nearest(bits):
+    """Against all numbers that so many binary digits can write, found by trying."""
+    rng = np.random.default_rng(2)
+    kernel = rng.normal(size=200) * 10.0 ** rng.integers(-3, 3, 200)
+    kernel[:3] = 0, -1.999, 1024
+    found = weights.round_kernels({"c": {"kernel": kernel, "bias": kernel[:2]}}, bits)["c"]
+    whole = np.arange(2**bits, 2 ** (bits + 1) + 1)
+    numbers = np.unique(np.concatenate([[0], *(whole * 2.0 ** (e - bits) for e in range(-14, 16))]))
+    for value, rounded in zip(kernel.astype(np.float16), found["kernel"], strict=True):
+        nearest = np.abs(numbers - abs(float(value))).min()
+        assert abs(rounded) in numbers
+        assert abs(float(rounded) - float(value)) == pytest.approx(nearest, abs=1e-12)
+    assert np.array_equal(found["bias"], kernel[:2].astype(np.float16).astype(np.float32))
+
+
+def test_kernels_that_cannot_be_rounded_are_refused():
+    with pytest.raises(InputError, match="bits is 11"):
+        weights.round_kernels({}, 11)
+    with pytest.raises(InputError, match="c_kernel does not fit"):
+        weights.round_kernels({"c": {"kernel": np.array([65519.0])}}, 2)
+
+
+def test_a_file_that_is_shipped_packs_tighter(tmp_path):
+    rng = np.random.default_rng(3)
+    arrays = {"c": {"kernel": rng.normal(size=(3, 3, 64, 64)), "bias": rng.normal(size=64)}}
+    rounded = weights.round_kernels(arrays, 5)
+    sizes = []
+    for some in (arrays, rounded):
+        weights.save_npz(tmp_path / "w.npz", some, {})
+        sizes.append((tmp_path / "w.npz").stat().st_size)
+        found, _ = weights.read_npz(tmp_path / "w.npz")
+    same(found, rounded)
+    assert sizes[1] < 0.7 * sizes[0]
+
+
 def test_bad_npz_is_refused(tmp_path):
     path = tmp_path / "w.npz"
     weights.save_npz(path, ARRAYS, {})

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib import vgg
+from lib import vgg, weights
 from lib.errors import InputError
 from lib.faces.dataset import FaceSet
 from lib.inputs import choose_identities
 from lib.pretraining import probes, training
 from lib.pretraining.images import People, Pictures
-from lib.pretraining.network import State, fold
-from lib.pretraining.shipping import FOLDER, describe_training, ship_trunk
+from lib.pretraining.network import State, fold, unfold
+from lib.pretraining.shipping import BITS, FOLDER, describe_training, ship_trunk
 from lib.pretraining.training import HISTORY, Training
 from lib.store import ROOT
 
@@ -149,14 +149,18 @@ def ship(
     """
     state, history = trained
     last = plan.stages[-1]
-    accuracies = training.validate(state, pictures, plan, last.identities, last.pixels)
+    # What is told of the file is told of the rounded weights that are in it.
+    arrays = weights.round_kernels(fold(state), BITS)
+    rounded = unfold(arrays, state)
+    accuracies = training.validate(rounded, pictures, plan, last.identities, last.pixels)
     about = describe_training(people, plan, history, pictures, accuracies, precision)
-    own = vgg.Trunk(name, vgg.build_vgg16(compared.size, fold(state), name))
+    about["kernel_bits"] = BITS
+    own = vgg.Trunk(name, vgg.build_vgg16(compared.size, arrays, name))
     table = probe_faces(faces, {name: own, compared.name: compared})
     about["probes"] = table.round(4).to_dict("records")
     about["probe_size"] = compared.size
     about["name"] = name
-    return ship_trunk(name, state, about, history, folder)
+    return ship_trunk(name, arrays, about, history, folder)
 
 
 def state_verdict(made: Mapping[str, Any]) -> str:

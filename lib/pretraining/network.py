@@ -204,6 +204,24 @@ def widen(state: State, seed: int, spread: float = 0.5) -> State:
     return {k: {p: np.asarray(a, np.float32) for p, a in v.items()} for k, v in out.items()}
 
 
+def unfold(weights: Weights, state: State) -> State:
+    """Plain convolutions as a network with normalisation that changes nothing, and a state's heads.
+
+    So that what :func:`fold` gave, perhaps rounded since, can be asked what the network is asked.
+    """
+    out: State = {head: state[head] for head in HEADS}
+    for layer in LAYERS:
+        bias = weights[layer]["bias"]
+        out[layer] = {
+            "kernel": weights[layer]["kernel"],
+            "gamma": np.full_like(bias, np.sqrt(1 + EPSILON)),
+            "beta": bias,
+            "mean": np.zeros_like(bias),
+            "variance": np.ones_like(bias),
+        }
+    return out
+
+
 def fold(state: State) -> Weights:
     """Plain convolutions that compute what the trained layers compute with running statistics.
 

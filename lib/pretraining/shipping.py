@@ -96,8 +96,12 @@ def apply_folded(arrays: weights.Weights, x: tf.Tensor) -> tf.Tensor:
     return x
 
 
+#: Binary digits of the shipped kernels: two of three bytes of float16 with all its ten.
+BITS = 5
+
+
 def ship_trunk(
-    name: str, state: State, about: Mapping, history: pd.DataFrame, folder: str | Path = FOLDER
+    name: str, arrays: weights.Weights, about: Mapping, history: pd.DataFrame, folder=FOLDER
 ) -> Path:
     """Write ``<name>.npz`` and ``<name>_history.csv`` for :func:`lib.vgg.load_trunk`.
 
@@ -105,8 +109,8 @@ def ship_trunk(
     ----------
     name : str
         ``synthface-2`` and so on; a file that exists is not replaced.
-    state : dict
-        At full width.
+    arrays : dict
+        Folded, at full width.
     about : mapping
         Provenance (:func:`describe_training`).
     history : DataFrame
@@ -123,7 +127,7 @@ def ship_trunk(
     path = folder / f"{name}.npz"
     if path.exists():
         raise InputError(f"{path} exists and is not replaced; give the new trunk another name.")
-    checked = weights.check_shapes(fold(state), KERNEL_SHAPES, f"the trained {name}")
+    checked = weights.check_shapes(arrays, KERNEL_SHAPES, f"the trained {name}")
     weights.save_npz(path, checked, about)
     with atomic_path(folder / f"{name}_history.csv") as temporary:
         history.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
