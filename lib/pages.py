@@ -36,8 +36,7 @@ def may_replace(folder: Path, mark: str) -> bool:
         File by which such a page is known.
     """
     folder = Path(folder).resolve()
-    runs = (store.ROOT / "data" / "runs").resolve()
-    if not folder.exists() or (folder.parent.name == "pages" and folder.parents[2] == runs):
+    if not folder.exists() or store.of_a_run(folder.parent) == "pages":
         return True
     if not folder.is_dir():
         return False

@@ -43,6 +43,13 @@ def run_folder(run: str) -> Path:
     return ROOT / "data" / "runs" / run
 
 
+def of_a_run(path: str | os.PathLike) -> str:
+    """Where in its run's folder a path lies, or nothing where it lies in no run's folder."""
+    runs, path = (ROOT / "data" / "runs").resolve(), Path(path).resolve()
+    inside = path.relative_to(runs).parts[1:] if path.is_relative_to(runs) else ()
+    return "/".join(inside)
+
+
 def sha256(path: str | os.PathLike) -> str:
     """SHA-256 of a file as 64 hexadecimal digits, read block by block."""
     with open(path, "rb") as file:

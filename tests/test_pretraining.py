@@ -309,6 +309,13 @@ def test_in_a_runs_own_folder_a_training_with_other_settings_makes_room_and_is_k
     assert kept.read_bytes() == before
     said = capsys.readouterr().out
     assert "begins anew; that with decay = " in said and f"is kept as {kept.name}" in said
+    (folder / "checkpoint.npz").write_bytes(before[:-1000])
+    _, history = training.train_trunk(
+        pictures, PEOPLE, other, folder, precision="float32", stop_after=1
+    )
+    assert len(history) == 1, "nothing of the damaged one was used"
+    assert (folder / "checkpoint-damaged.npz").read_bytes() == before[:-1000]
+    assert "that which was damaged is kept" in capsys.readouterr().out
 
 
 def test_other_settings_are_refused_and_stages_to_come_may_change(pictures, tmp_path):

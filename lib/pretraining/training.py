@@ -247,7 +247,9 @@ def load_checkpoint(path: str | Path) -> tuple[State, State, dict]:
     try:
         arrays = load_arrays(path)
         note = json.loads(str(arrays.pop("note")))
-    except (ValueError, KeyError):
+        if not {"about", "stage", "epoch", "history"} <= set(note):
+            raise KeyError("note")
+    except (ValueError, KeyError, TypeError):
         raise InputError(f"{path} is damaged; delete it and train again.") from None
     return _nested(arrays, "weight"), _nested(arrays, "moment"), note
 
@@ -357,22 +359,39 @@ def _find_difference(note: Mapping, about: Mapping) -> str:
     return ""
 
 
-def _refuse_or_set_aside(path: Path, note: Mapping, differs: str) -> None:
-    """A training with other settings: in a run's own folder it makes room, and is kept.
+def _take_up(path: Path, about: Mapping) -> tuple[State, State, dict] | None:
+    """The training to go on with, if there is one and it is this one.
+
+    In a run's own folder one with other settings, or a damaged one, makes room and is kept.
 
     Raises
     ------
     InputError
         It lies elsewhere.
     """
-    if not path.resolve().is_relative_to((store.ROOT / "data" / "runs").resolve()):
-        raise InputError(
-            f"{path} was trained with {differs}; give another folder, or delete it to begin anew."
-        )
-    digest = hashlib.sha256(json.dumps(note["about"], sort_keys=True).encode()).hexdigest()
-    kept = path.with_name(f"{path.stem}-{digest[:8]}{path.suffix}")
+    if not path.is_file():
+        return None
+    mine = store.of_a_run(path)
+    try:
+        found = load_checkpoint(path)
+    except InputError:
+        if not mine:
+            raise
+        what, name = "that which was damaged", "damaged"
+    else:
+        if not (differs := _find_difference(found[2], about)):
+            return found
+        if not mine:
+            raise InputError(
+                f"{path} was trained with {differs}; give another folder, or delete it to begin "
+                "anew."
+            )
+        text = json.dumps(found[2]["about"], sort_keys=True)
+        what, name = f"that with {differs}", hashlib.sha256(text.encode()).hexdigest()[:8]
+    kept = path.with_name(f"{path.stem}-{name}{path.suffix}")
     path.replace(kept)
-    print(f"training begins anew; that with {differs} is kept as {kept.name}")
+    print(f"training begins anew; {what} is kept as {kept.name}")
+    return None
 
 
 def train_trunk(
@@ -413,8 +432,8 @@ def train_trunk(
     Raises
     ------
     InputError
-        The folder, if it is not a run's own, holds a training with other settings, or there are too
-        few images for a batch.
+        The folder, if it is not a run's own, holds a training with other settings or a damaged one,
+        or there are too few images for a batch.
     """
     folder = Path(folder)
     path = folder / "checkpoint.npz"
@@ -437,13 +456,9 @@ def train_trunk(
             raise InputError(
                 f"{len(data.rows)} training images make no batch of {stage.batch}; lower the batch."
             )
-    if path.is_file():
-        state, moments, note = load_checkpoint(path)
-        if differs := _find_difference(note, about):
-            _refuse_or_set_aside(path, note, differs)
-    if path.is_file():
-        rows = note["history"]
-        place = (note["stage"], note["epoch"])
+    if found := _take_up(path, about):
+        state, moments, note = found
+        rows, place = note["history"], (note["stage"], note["epoch"])
     else:
         moments = None
         auxiliary = data.shapes.shape[1] + 3
