@@ -48,6 +48,7 @@ def summarise_training(made: Mapping[str, Any]) -> pd.DataFrame:
         ("hours", f"{made['seconds'] / 3600:.2f}"),
         ("processor hours", f"{made['processor_seconds'] / 3600:.2f}"),
         ("precision", made["precision"]),
+        ("binary digits of a kernel", made.get("kernel_bits", 10)),
         ("machine", made["machine"]),
         ("code", made["code"][:12] + ("+" if made["code"].endswith("+") else "")),
         *((f"accuracy, {name}", f"{value:.3f}") for name, value in made["accuracies"].items()),
