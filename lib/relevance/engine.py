@@ -193,10 +193,10 @@ class _Linear:
         self.short = self.quotients = None
         flips = getattr(self.operation, "flips", False)
         if buffers is not None and flips and winograd.fits(self.kernel.shape) and not self.uniform:
-            self.short = winograd.Convolution(self.back.numpy(), buffers)
+            self.short = winograd.Convolution(self.whole_back(), buffers)
             single = all(len(branch.parts) == 1 for branch in self.branches)
             if not self.gradient and self.takes == ["x"] and single:
-                self.quotients = _Quotients(self, buffers)
+                self.quotients = _Quotients(self)
 
     def _prepare(self) -> None:
         """Fused kernels of the forward and the backward convolution, and constant denominators."""
@@ -220,24 +220,22 @@ class _Linear:
             kernels = tf.concat([part.kernel(self.kernel) for part in parts.values()], -1)
             biases = tf.concat([_part_bias(part, self.bias) for part in parts.values()], -1)
             self.fused[take] = (operation.forward_kernel(kernels), biases)
-        # Backward: rows of blocks are inputs, columns are branches.
+        # Backward: a kernel for each branch, whose blocks are inputs.
         if self.gradient:
-            back = self.kernel
+            backs = [self.kernel]
         elif self.uniform:
-            ones = tf.ones_like(self.kernel[..., :1, :1])
-            back = tf.concat([ones] * len(self.branches), -1)
+            backs = [tf.ones_like(self.kernel[..., :1, :1])] * len(self.branches)
         else:
             nothing = tf.zeros_like(self.kernel)
-            rows = []
-            for take in self.takes:
-                columns = []
-                for branch in self.branches:
+            backs = []
+            for branch in self.branches:
+                blocks = []
+                for take in self.takes:
                     parts = [part for part in branch.parts if part.take == take]
-                    blocks = [part.sign * part.kernel(self.kernel) for part in parts]
-                    columns.append(tf.add_n(blocks) if blocks else nothing)
-                rows.append(tf.concat(columns, -1))
-            back = tf.concat(rows, -2)
-        self.back = tf.cast(operation.backward_kernel(back), self.dtype)
+                    given = [part.sign * part.kernel(self.kernel) for part in parts]
+                    blocks.append(tf.add_n(given) if given else nothing)
+                backs.append(tf.concat(blocks, -2))
+        self.backs = [tf.cast(operation.backward_kernel(back), self.dtype) for back in backs]
 
     def forward(self, x: tf.Tensor, arrives: str) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Output and, per branch, the quotient that what arrives is multiplied with.
@@ -305,14 +303,14 @@ class _Linear:
             found = self.short(winograd.as_array(state), arrays, spread)
         elif self.gradient:
             s = _per_readout(state, quotients[0]) if quotients else state
-            found = self.operation.backward(s, self.back)
+            found = self.operation.backward(s, self.backs[0])
         else:
             parts = [_per_readout(state, quotient) for quotient in quotients]
             if self.uniform:
                 # Weights and inputs are ones: sum the output channels first, in float32.
                 parts = [tf.cast(part, tf.float32) for part in parts]
                 return self.share_evenly([tf.reduce_sum(x, -1, keepdims=True) for x in parts])
-            found = self.operation.backward(tf.concat(parts, -1), self.back)
+            found = self._add_branches(parts)
         if self.gives == MULTIPLIER:
             return found
         blocks = tf.split(tf.cast(found, tf.float32), len(self.takes), -1)
@@ -330,8 +328,21 @@ class _Linear:
         ``sums`` are the products of what arrives and the quotients, (images * readouts, y, x, 1),
         summed over the channels, one for each branch.
         """
-        found = self.operation.backward(tf.concat(sums, -1), tf.cast(self.back, tf.float32))
+        found = self._add_branches(sums)
         return tf.cast(tf.repeat(found, self.shape[-1], -1), self.dtype)
+
+    def _add_branches(self, parts: list) -> tf.Tensor:
+        """What the branches hand down together.
+
+        One after the other and then the sum, as iNNvestigate does it: added up in one convolution,
+        branches that nearly cancel end at another number.
+        """
+        pairs = zip(parts, self.backs, strict=True)
+        return tf.add_n([self.operation.backward(x, tf.cast(k, x.dtype)) for x, k in pairs])
+
+    def whole_back(self) -> np.ndarray:
+        """The backward kernel for the branches side by side."""
+        return tf.concat(self.backs, -2).numpy()
 
     def inputs(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         """The inputs that the backward pass multiplies with (none when multipliers go on)."""
@@ -341,37 +352,28 @@ class _Linear:
 
 
 class _Quotients:
-    """Output and quotients of a convolution whose branches have one part each, by the short way.
+    """Output and quotients of a convolution whose branches have one part each, in one go.
 
-    The layer's own convolution stays as it is. A change in its last digit would decide anew which
-    of equal inputs wins a max pooling, in an even background everywhere; denominators decide
-    nothing.
+    By plain convolutions: a change in the last digit would decide anew which of equal inputs wins a
+    max pooling, in an even background everywhere, and be all there is of a denominator that nearly
+    vanishes.
     """
 
-    def __init__(self, layer: _Linear, buffers: winograd.Buffers):
+    def __init__(self, layer: _Linear):
         self.layer = layer
-        kernels, biases = layer.fused["x"]
-        channels = layer.kernel.shape[-1]
-        self.kernel, self.bias = kernels[..., :channels], biases[:channels].numpy()
-        self.biases = biases[channels:].numpy()
-        self.others = None
-        if len(self.biases):
-            self.others = winograd.Convolution(kernels[..., channels:].numpy(), buffers)
-        # The layer's own product comes first.
-        order = {key: block - 1 for block, key in enumerate(layer.wanted["x"])}
+        self.kernels, biases = layer.fused["x"]
+        self.biases = biases.numpy()
+        blocks = {key: block for block, key in enumerate(layer.wanted["x"])}
         self.branches = [
-            (order[_key(branch.parts[0])], branch.parts[0].sign * branch.factor, branch.epsilon)
+            (blocks[_key(branch.parts[0])], branch.parts[0].sign * branch.factor, branch.epsilon)
             for branch in layer.branches
         ]
 
     def __call__(self, x, arrives: str) -> tuple[np.ndarray, np.ndarray]:
         """As :meth:`_Linear.forward`; the quotients are one array, branches first."""
-        own = winograd.as_array(self.layer.operation.forward(winograd.as_tensor(x), self.kernel))
-        others = winograd.NOTHING
-        if self.others is not None:
-            others = self.others(winograd.as_array(x))
+        fused = self.layer.operation.forward(winograd.as_tensor(x), self.kernels)
         return winograd.divide(
-            own, others, self.bias, self.biases, self.branches,
+            winograd.as_array(fused), self.biases, self.layer.kernel.shape[-1], self.branches,
             relu=self.layer.relu, times=arrives == MULTIPLIER,
         )  # fmt: skip
 
@@ -439,13 +441,12 @@ class SharedTrunk:
     readouts : sequence of Readout
     composite : Composite
     precision : {"float32", "winograd", "mixed"}
-        ``winograd`` computes the denominators and the way back in float32 too, with a quarter of
-        the multiplications (:mod:`lib.relevance.winograd`); logits, winners of poolings and active
-        units are those of ``float32``, and maps differ by about 1e-6 of their largest value (1e-4
-        under alpha 2, beta 1). ``mixed`` keeps the forward pass and the denominators in float32 and
-        goes backward in bfloat16. Its maps (all composites, two trunks) correlate with the exact
-        ones at r >= .9999, and of the tenth of the pixels with the largest |R| at least .98 are the
-        same; those that change sides lie within a hundredth of the largest |R| of the mask's edge.
+        ``winograd`` goes backward in float32 too, with a quarter of the multiplications
+        (:mod:`lib.relevance.winograd`); its maps differ from those of ``float32`` by about 1e-6 of
+        their largest value (4e-5 where terms cancel). ``mixed`` goes backward in bfloat16. Its maps
+        (all composites, two trunks) correlate with the exact ones at r >= .9999, and of the tenth
+        of the pixels with the largest |R| at least .98 are the same; those that change sides lie
+        within a hundredth of the largest |R| of the mask's edge.
     seeds : int
         Relevances that go backward at a time; bounds the memory.
 
@@ -542,7 +543,7 @@ class SharedTrunk:
             first, second = lowest
             ends = first.uniform and len(first.branches) == 1
             if ends and second.short is not None and second.gives == MULTIPLIER:
-                self.collapsed = winograd.Collapsed(second.back.numpy())
+                self.collapsed = winograd.Collapsed(second.whole_back())
 
     @staticmethod
     def _shape_after(layer: network.Layer, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -36,8 +36,8 @@ _STRIP = 64
 #: Tiles that go through the products together, and MB that they take at most.
 _TILES, _BLOCK = 256, 20
 #: For a convolution of the state itself.
-NOTHING = np.empty(0, np.float32)
-NOTHING.flags.writeable = False
+_NOTHING = np.empty(0, np.float32)
+_NOTHING.flags.writeable = False
 _ZERO = np.float32(ZERO_DENOMINATOR)
 #: Kernel transform, G of the paper.
 _G = np.array(
@@ -302,7 +302,7 @@ class Convolution:
         for first in range(0, total, count):
             some = min(count, total - first)
             tiles = self.buffers.tiles((IN * IN, some, before))
-            for k, quotient in enumerate(quotients or [NOTHING]):
+            for k, quotient in enumerate(quotients or [_NOTHING]):
                 _on_threads(
                     partial(
                         _read_tiles, flat, state.shape, quotient.reshape(-1), (height, width), each,
@@ -317,52 +317,50 @@ class Convolution:
 
 
 @numba.njit(nogil=True, cache=True)
-def _divide(own, others, bias, biases, blocks, factors, epsilons, relu, times, low, high, y, out):
+def _divide(fused, biases, blocks, factors, epsilons, relu, times, low, high, y, out):
     """Outputs and quotients of the positions ``low`` to ``high``; see :func:`divide`."""
-    channels, width = bias.size, biases.size
-    positions = own.size // channels
+    width = biases.size
+    positions = fused.size // width
+    channels = y.size // positions
     strip = np.uint64(channels)
     for position in range(low, high):
-        of = np.uint64(position * channels)
+        of, to = np.uint64(position * width), np.uint64(position * channels)
         for c in range(strip):
-            z = own[of + c] + bias[c]
-            y[of + c] = max(z, np.float32(0)) if relu else z
+            z = fused[of + c] + biases[c]
+            y[to + c] = max(z, np.float32(0)) if relu else z
         for k in range(blocks.size):
             begin = np.uint64(blocks[k] * channels)
-            by = np.uint64(position * width) + begin
-            to = np.uint64((k * positions + position) * channels)
-            factor, epsilon, mine = factors[k], epsilons[k], blocks[k] < 0
+            by, at = of + begin, np.uint64((k * positions + position) * channels)
+            factor, epsilon = factors[k], epsilons[k]
             for c in range(strip):
-                z = own[of + c] + bias[c] if mine else others[by + c] + biases[begin + c]
+                z = fused[by + c] + biases[begin + c]
                 if epsilon > 0:
                     z += epsilon if z >= 0 else -epsilon
                 elif z == 0:
                     z = _ZERO
-                out[to + c] = factor * (y[of + c] if times else np.float32(1)) / z
+                out[at + c] = factor * (y[to + c] if times else np.float32(1)) / z
 
 
 def divide(
-    own: np.ndarray,
-    others: np.ndarray,
-    bias: np.ndarray,
+    fused: np.ndarray,
     biases: np.ndarray,
+    channels: int,
     branches: Sequence[tuple[int, float, float]],
     *,
     relu: bool,
     times: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A layer's output and the quotients of its branches, from its convolutions.
+    """A layer's output and the quotients of its branches, from its fused convolution.
 
     Parameters
     ----------
-    own : ndarray, (images, y, x, channels), float32
-        The layer's convolution without ``bias``.
-    others : ndarray, (images, y, x, blocks * channels), float32
-        Further convolutions without ``biases``, side by side; may be empty.
-    bias, biases : ndarray, (channels,) and (blocks * channels,), float32
+    fused : ndarray, (images, y, x, blocks * channels), float32
+        Convolutions without ``biases`` side by side, the layer's own first.
+    biases : ndarray, (blocks * channels,), float32
+    channels : int
     branches : sequence of (block, factor, epsilon)
-        Which block of the others is a branch's denominator (-1: the layer's own convolution), and
-        what the quotient is multiplied with and the denominator stabilised by.
+        Which block is a branch's denominator, and what the quotient is multiplied with and the
+        denominator stabilised by.
     relu : bool
     times : bool
         Quotients are the output over the denominator, else 1 over it.
@@ -372,17 +370,16 @@ def divide(
     y : ndarray, (images, y, x, channels), float32
     quotients : ndarray, (branches, images, y, x, channels), float32
     """
-    y = empty(own.shape)
+    y = empty((*fused.shape[:3], channels))
     quotients = np.empty((len(branches), *y.shape), np.float32)
     blocks, factors, epsilons = zip(*branches, strict=True)
     _on_threads(
         partial(
-            _divide, own.reshape(-1), as_array(others).reshape(-1), bias, biases,
-            np.array(blocks, np.int64), np.array(factors, np.float32),
-            np.array(epsilons, np.float32), relu, times,
+            _divide, fused.reshape(-1), biases, np.array(blocks, np.int64),
+            np.array(factors, np.float32), np.array(epsilons, np.float32), relu, times,
             y=y.reshape(-1), out=quotients.reshape(-1),
         ),
-        own.size // bias.size,
+        y.size // channels,
     )  # fmt: skip
     return y, quotients
 
