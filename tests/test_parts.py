@@ -15,7 +15,7 @@ from test_relevance_study import readouts_of, trunk  # noqa: F401  (a fixture)
 from lib import network, params, parts, trunk_features, vgg
 from lib.errors import InputError
 from lib.masking.scores import compute_share
-from lib.relevance import shards, study
+from lib.relevance import choose_precision, shards, study
 from lib.relevance.compute import Difference
 
 NAMES = ("identity-0", "identity-1", "gender-0")
@@ -128,7 +128,7 @@ def test_a_block_of_other_work_is_left_alone(what, trunk, tmp_path):  # noqa: F8
         "score": np.zeros((3, 8), np.float32),
     }
     explained = [targets[name.rpartition("-")[0]] for name in NAMES]
-    settings = {"engine": "shared", "precision": "float32", "channels": "sum"}
+    settings = {"engine": "shared", "precision": choose_precision(), "channels": "sum"}
     common = study._name_work(trunk, readouts["p"], images, explained, "b", settings)
     assert shards.take_up(tmp_path, common, images, explained, into) == [slice(6, 8)]
     if what == "readout":

@@ -3,6 +3,8 @@
 The whole report both ways is in tests/nightly/faults.py.
 """
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,8 +87,12 @@ def test_bfloat16_comes_to_the_conclusions_of_float32(faces):
     assert np.abs(exact["accuracy"] - rounded["accuracy"]).max(axis=None) <= 0.1
     # what makes maps differ most: nothing moves as far as two relations lie apart that differ
     assert exact["alike"].keys() == rounded["alike"].keys()
+    # (readouts that learn rounded features are others: r moves by up to 0.015)
     for kind, r in exact["alike"].items():
-        assert rounded["alike"][kind] == pytest.approx(r, abs=0.01)
+        assert rounded["alike"][kind] == pytest.approx(r, abs=0.02)
+    for one, other in itertools.permutations(exact["alike"], 2):
+        if exact["alike"][one] - exact["alike"][other] > 0.05:
+            assert rounded["alike"][one] > rounded["alike"][other]
     # whose relevance does more harm
     assert (exact["correct"] == rounded["correct"]).mean() > 0.95
     clear = exact["gain"].abs() > 0.02
