@@ -246,13 +246,13 @@ def main() -> None:
     speeds = take_turns(contenders, rounds)
 
     unit = f"maps/s, {COMPOSITE}, {size} px"
-    exact = engines["float32"].relevance(x[:1], predicted)[0][:, 0].sum(-1)
+    whole = engines["float32"].relevance(x[:1], predicted)[0].sum(-1)[0]
+    exact = whole[:1]
     theirs = reference.relevance(x[:1], predicted)[0][:, 0].sum(-1)
     difference = np.abs(exact - theirs).max() / np.abs(theirs).max()
     print(f"float32 against iNNvestigate: largest difference {difference:.1e} of the largest value")
     for mode in modes[1:]:
         other = engines[mode].relevance(x[:1], predicted)[0].sum(-1)[0]
-        whole = engines["float32"].relevance(x[:1], predicted)[0].sum(-1)[0]
         difference = np.abs(other - whole).max() / np.abs(whole).max()
         print(f"{mode} against float32: largest difference {difference:.1e} of the largest value")
     if not zennit.absent:

@@ -32,6 +32,8 @@ from lib.errors import InputError
 from lib.versions import versions
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Where the runs have a folder each, under the repository.
+RUNS = Path("data", "runs")
 #: Between the content of a sealed file and the SHA-256 of that content, which ends it.
 SEAL = b"\nsha256:"
 #: Columns of names: text, whatever they look like.
@@ -40,12 +42,12 @@ NAMES = dict.fromkeys(("path", "identity", "model", "concept", "source", "destin
 
 def run_folder(run: str) -> Path:
     """Folder of a run's artefacts, ``data/runs/<run>`` under the repository."""
-    return ROOT / "data" / "runs" / run
+    return ROOT / RUNS / run
 
 
 def of_a_run(path: str | os.PathLike) -> str:
     """Where in its run's folder a path lies, or nothing where it lies in no run's folder."""
-    runs, path = (ROOT / "data" / "runs").resolve(), Path(path).resolve()
+    runs, path = (ROOT / RUNS).resolve(), Path(path).resolve()
     inside = path.relative_to(runs).parts[1:] if path.is_relative_to(runs) else ()
     return "/".join(inside)
 

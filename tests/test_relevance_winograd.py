@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lib.relevance import winograd
+from lib.relevance import denominators, memory, winograd
 
 
 def draw(*shape, seed=0):
@@ -36,7 +36,7 @@ def test_a_transformed_kernel_filters_a_line():
     kernel[1, :, 0, 0] = (2.0, -1.0, 3.0)
     image = np.zeros((1, 4, 4, 1), np.float32)
     image[0, :, :, 0] = np.arange(16).reshape(4, 4)
-    found = winograd.Convolution(kernel, winograd.Buffers())(image)
+    found = winograd.Convolution(kernel, memory.Buffers())(image)
     # the row 4 5 6 7: 2 left - 1 here + 3 right
     np.testing.assert_allclose(found[0, 1, :, 0], [-4 + 15, 8 - 5 + 18, 10 - 6 + 21, 12 - 7], 1e-5)
 
@@ -58,7 +58,7 @@ def test_a_product_is_convolved(images, height, width, before, after, spread, br
     state = draw(2 * images, height // spread, width // spread, before)
     quotients = [draw(images, height, width, before, seed=k) for k in range(branches)]
     kernel = draw(3, 3, before * branches, after)
-    found = winograd.Convolution(kernel, winograd.Buffers())(state, quotients, spread)
+    found = winograd.Convolution(kernel, memory.Buffers())(state, quotients, spread)
     whole = repeat(state, spread, height, width)
     product = np.concatenate([whole * q.repeat(2, 0) for q in quotients], -1)
     expected = convolve(product, kernel)
@@ -67,7 +67,7 @@ def test_a_product_is_convolved(images, height, width, before, after, spread, br
 
 def test_many_blocks_are_one_convolution(monkeypatch):
     state, kernel = draw(2, 21, 18, 8), draw(3, 3, 8, 8)
-    convolution = winograd.Convolution(kernel, winograd.Buffers())
+    convolution = winograd.Convolution(kernel, memory.Buffers())
     whole = convolution(state).copy()
     monkeypatch.setattr(winograd, "_TILES", 16)
     for threads in (1, 3):
@@ -97,7 +97,7 @@ def test_quotients_are_outputs_over_denominators():
     fused[0, 0, 0, 0] = -biases[0]
     fused[0, 1, 1, 12] = -biases[12]
     branches = [(1, 2.0, 0.0), (2, -1.0, 0.0), (0, 1.0, 0.1)]
-    y, quotients = winograd.divide(fused, biases, 5, branches, relu=True, times=True)
+    y, quotients = denominators.divide(fused, biases, 5, branches, relu=True, times=True)
     z, first, second = np.split(fused + biases, 3, -1)
     assert np.array_equal(y, np.maximum(z, 0))
     assert second[0, 1, 1, 2] == 0
@@ -106,7 +106,7 @@ def test_quotients_are_outputs_over_denominators():
     np.testing.assert_allclose(quotients[1], -y / second, rtol=1e-6)
     np.testing.assert_allclose(quotients[2], y / (z + np.where(z >= 0, 0.1, -0.1)), rtol=1e-5)
     own = np.ascontiguousarray(fused[..., :5])
-    y, (quotient,) = winograd.divide(own, biases[:5], 5, branches[2:], relu=False, times=False)
+    y, (quotient,) = denominators.divide(own, biases[:5], 5, branches[2:], relu=False, times=False)
     assert np.array_equal(y, z)
     np.testing.assert_allclose(quotient, 1 / (z + np.where(z >= 0, 0.1, -0.1)), rtol=1e-5)
 
@@ -116,7 +116,7 @@ def test_the_first_of_equals_wins():
     y = np.random.default_rng(1).integers(0, 3, (2, 6, 8, 7)).astype(np.float32)
     quotients = draw(2, *y.shape)
     kept = quotients.copy()
-    pooled = winograd.keep_winners(y, kept)
+    pooled = denominators.keep_winners(y, kept)
     expected = tf.nn.max_pool2d(y, 2, 2, "VALID")
     mask = tf.raw_ops.MaxPoolGrad(
         orig_input=y, orig_output=expected, grad=tf.ones_like(expected),
@@ -128,14 +128,14 @@ def test_the_first_of_equals_wins():
 
 def test_memory_that_does_not_suit_tensorflow_is_copied():
     """TensorFlow would end the process over it."""
-    flat = winograd.empty((65,))
+    flat = memory.empty((65,))
     for array in (flat[1:], flat[:64].reshape(8, 8).T):
         array[:] = 1
-        tensor = winograd.as_tensor(array)
+        tensor = memory.as_tensor(array)
         array[:] = 2
         assert np.array_equal(tensor, np.ones(array.shape))
-    shared = winograd.as_tensor(flat[:64])
+    shared = memory.as_tensor(flat[:64])
     flat[:] = 3
     assert float(shared[5]) == 3
     with pytest.raises(ValueError, match="read-only"):
-        winograd.as_array(shared)[0] = 1
+        memory.as_array(shared)[0] = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ from lib.vgg import BLOCKS, KERNEL_SHAPES, LAYERS, MEANS, device_name
 
 FOLDER = ROOT / "data" / "weights"
 CHECKSUMS = "SHA256SUMS"
+#: Binary digits of the shipped kernels: two of three bytes of float16 with all its ten.
+BITS = 5
 
 
 def machine() -> str:
@@ -96,12 +99,12 @@ def apply_folded(arrays: weights.Weights, x: tf.Tensor) -> tf.Tensor:
     return x
 
 
-#: Binary digits of the shipped kernels: two of three bytes of float16 with all its ten.
-BITS = 5
-
-
 def ship_trunk(
-    name: str, arrays: weights.Weights, about: Mapping, history: pd.DataFrame, folder=FOLDER
+    name: str,
+    arrays: weights.Weights,
+    about: Mapping,
+    history: pd.DataFrame,
+    folder: str | os.PathLike = FOLDER,
 ) -> Path:
     """Write ``<name>.npz`` and ``<name>_history.csv`` for :func:`lib.vgg.load_trunk`.
 

@@ -26,7 +26,7 @@ import tensorflow as tf
 from lib import network
 from lib.errors import InputError
 from lib.network import Chain, Readout
-from lib.relevance import winograd
+from lib.relevance import denominators, memory, winograd
 from lib.relevance.composites import Composite
 from lib.relevance.rules import ZERO_DENOMINATOR, Branch, GradientRule, Kernel, Part, Rule
 
@@ -170,7 +170,7 @@ class _Linear:
         shape: tuple[int, ...],
         nonnegative: bool,
         dtype: tf.DType,
-        buffers: winograd.Buffers | None,
+        buffers: memory.Buffers | None,
     ):
         self.relu = layer.relu
         self.rule = rule
@@ -299,8 +299,8 @@ class _Linear:
             Shaped as the layer's input, in the form that :attr:`gives` names.
         """
         if self.short is not None and len(quotients):
-            arrays = [winograd.as_array(quotient) for quotient in quotients]
-            found = self.short(winograd.as_array(state), arrays, spread)
+            arrays = [memory.as_array(quotient) for quotient in quotients]
+            found = self.short(memory.as_array(state), arrays, spread)
         elif self.gradient:
             s = _per_readout(state, quotients[0]) if quotients else state
             found = self.operation.backward(s, self.backs[0])
@@ -371,9 +371,9 @@ class _Quotients:
 
     def __call__(self, x, arrives: str) -> tuple[np.ndarray, np.ndarray]:
         """As :meth:`_Linear.forward`; the quotients are one array, branches first."""
-        fused = self.layer.operation.forward(winograd.as_tensor(x), self.kernels)
-        return winograd.divide(
-            winograd.as_array(fused), self.biases, self.layer.kernel.shape[-1], self.branches,
+        fused = self.layer.operation.forward(memory.as_tensor(x), self.kernels)
+        return denominators.divide(
+            memory.as_array(fused), self.biases, self.layer.kernel.shape[-1], self.branches,
             relu=self.layer.relu, times=arrives == MULTIPLIER,
         )  # fmt: skip
 
@@ -470,7 +470,7 @@ class SharedTrunk:
         self.readouts = list(readouts)
         self.seeds = max(1, seeds)
         self.dtype = tf.bfloat16 if precision == "mixed" else tf.float32
-        self._buffers = winograd.Buffers() if precision == "winograd" else None
+        self._buffers = memory.Buffers() if precision == "winograd" else None
         self.chain: Chain = network.read_chain(trunk)
         width = check_readouts(self.chain, self.readouts, trunk.name)
         self._build_layers()
@@ -590,7 +590,7 @@ class SharedTrunk:
             elif isinstance(step, _Pool):
                 folds = self._folds(position)
                 if folds and isinstance(kept[-1][0], np.ndarray) and step.halves:
-                    y = winograd.keep_winners(x, kept[-1][0])
+                    y = denominators.keep_winners(x, kept[-1][0])
                     kept.append(())
                     x = y
                     continue
@@ -702,8 +702,8 @@ class SharedTrunk:
 
     def _backward_collapsed(self, state, kept: list, spread: int) -> tf.Tensor:
         """The two lowest layers at once; see :class:`lib.relevance.winograd.Collapsed`."""
-        arrays = [winograd.as_array(quotient) for quotient in kept[1][0]]
-        sums = self.collapsed(winograd.as_array(state), arrays, kept[0][0][0], spread)
+        arrays = [memory.as_array(quotient) for quotient in kept[1][0]]
+        sums = self.collapsed(memory.as_array(state), arrays, kept[0][0][0], spread)
         return self.steps[0].share_evenly([tf.constant(sums[..., None])])
 
     def _backward_pool(self, position: int, step: _Pool, item: tuple, state: tf.Tensor):

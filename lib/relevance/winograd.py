@@ -26,8 +26,8 @@ import numba
 import numpy as np
 import tensorflow as tf
 
-from lib.relevance.rules import ZERO_DENOMINATOR
-from lib.threads import POOL, share_out
+from lib.relevance import memory
+from lib.threads import run_side_by_side
 
 #: Outputs along a tile's side, and inputs.
 OUT, IN = 4, 6
@@ -38,7 +38,6 @@ _TILES, _BLOCK = 256, 20
 #: For a convolution of the state itself.
 _NOTHING = np.empty(0, np.float32)
 _NOTHING.flags.writeable = False
-_ZERO = np.float32(ZERO_DENOMINATOR)
 #: Kernel transform, G of the paper.
 _G = np.array(
     [
@@ -196,80 +195,17 @@ def _write_tiles(products, count, first, low, high, out, shape):
                         out[to + m] = a[at + m]
 
 
-def _on_threads(function, count: int, least: int = 8) -> None:
-    """``function(low, high)`` for the runs of ``count`` items, side by side."""
-    runs = share_out(count, least)
-    waiting = [POOL.submit(function, run.start, run.stop) for run in runs[1:]]
-    function(runs[0].start, runs[0].stop)
-    for one in waiting:
-        one.result()
-
-
-#: Bytes: TensorFlow takes memory as it is where it begins at a multiple of these.
-_ALIGNED = 64
-
-
-def empty(shape: Sequence[int]) -> np.ndarray:
-    """An array of float32 without contents that TensorFlow can take as it is."""
-    count = int(np.prod(shape))
-    raw = np.empty(4 * count + _ALIGNED, np.uint8)
-    begin = -raw.ctypes.data % _ALIGNED
-    return raw[begin : begin + 4 * count].view(np.float32).reshape(shape)
-
-
-def as_tensor(array: np.ndarray | tf.Tensor) -> tf.Tensor:
-    """A tensor of an array; in the same memory, and changing with it, where that can be."""
-    if not isinstance(array, np.ndarray):
-        return array
-    # TensorFlow ends the process over an address that does not suit it.
-    suits = array.ctypes.data % _ALIGNED == 0 and array.flags.c_contiguous and array.flags.writeable
-    return tf.experimental.dlpack.from_dlpack(array.__dlpack__()) if suits else tf.constant(array)
-
-
-def as_array(tensor: tf.Tensor | np.ndarray) -> np.ndarray:
-    """An array in the same memory that cannot be written to; compiled loops know one kind only."""
-    array = tensor.view() if isinstance(tensor, np.ndarray) else np.asarray(memoryview(tensor))
-    array.flags.writeable = False
-    return array
-
-
-class Buffers:
-    """Memory that is used again: fresh memory costs as much time as the transforms do.
-
-    An array that was handed out is overwritten by the second one after it.
-    """
-
-    def __init__(self):
-        self._flat: list = [None, None, None]
-        self._turn = 0
-
-    def _aligned(self, which: int, shape: Sequence[int]) -> np.ndarray:
-        count = int(np.prod(shape))
-        if self._flat[which] is None or self._flat[which].size < count:
-            self._flat[which] = empty((count,))
-        return self._flat[which][:count].reshape(shape)
-
-    def tiles(self, shape: Sequence[int]) -> np.ndarray:
-        """For transformed tiles; only one at a time."""
-        return self._aligned(2, shape)
-
-    def output(self, shape: Sequence[int]) -> np.ndarray:
-        """For what a layer gives."""
-        self._turn = 1 - self._turn
-        return self._aligned(self._turn, shape)
-
-
 class Convolution:
     """A 3 x 3 convolution at stride 1 with zeros around, of a product.
 
     Parameters
     ----------
     kernel : ndarray, (3, 3, before, after), float32
-    buffers : Buffers
+    buffers : memory.Buffers
         Shared by the layers of a network.
     """
 
-    def __init__(self, kernel: np.ndarray, buffers: Buffers):
+    def __init__(self, kernel: np.ndarray, buffers: memory.Buffers):
         self.kernel = tf.constant(transform_kernel(kernel))
         self.buffers = buffers
 
@@ -303,7 +239,7 @@ class Convolution:
             some = min(count, total - first)
             tiles = self.buffers.tiles((IN * IN, some, before))
             for k, quotient in enumerate(quotients or [_NOTHING]):
-                _on_threads(
+                run_side_by_side(
                     partial(
                         _read_tiles, flat, state.shape, quotient.reshape(-1), (height, width), each,
                         spread, first, tiles=tiles.reshape(-1), count=some,
@@ -311,134 +247,12 @@ class Convolution:
                     ),
                     some,
                 )  # fmt: skip
-            products = as_array(tf.matmul(as_tensor(tiles), self.kernel)).reshape(-1)
-            _on_threads(partial(_write_tiles, products, some, first, out=to, shape=out.shape), some)
+            products = tf.matmul(memory.as_tensor(tiles), self.kernel)
+            products = memory.as_array(products).reshape(-1)
+            run_side_by_side(
+                partial(_write_tiles, products, some, first, out=to, shape=out.shape), some
+            )
         return out
-
-
-@numba.njit(nogil=True, cache=True)
-def _divide(fused, biases, blocks, factors, epsilons, relu, times, low, high, y, out):
-    """Outputs and quotients of the positions ``low`` to ``high``; see :func:`divide`."""
-    width = biases.size
-    positions = fused.size // width
-    channels = y.size // positions
-    strip = np.uint64(channels)
-    for position in range(low, high):
-        of, to = np.uint64(position * width), np.uint64(position * channels)
-        for c in range(strip):
-            z = fused[of + c] + biases[c]
-            y[to + c] = max(z, np.float32(0)) if relu else z
-        for k in range(blocks.size):
-            begin = np.uint64(blocks[k] * channels)
-            by, at = of + begin, np.uint64((k * positions + position) * channels)
-            factor, epsilon = factors[k], epsilons[k]
-            for c in range(strip):
-                z = fused[by + c] + biases[begin + c]
-                if epsilon > 0:
-                    z += epsilon if z >= 0 else -epsilon
-                elif z == 0:
-                    z = _ZERO
-                out[at + c] = factor * (y[to + c] if times else np.float32(1)) / z
-
-
-def divide(
-    fused: np.ndarray,
-    biases: np.ndarray,
-    channels: int,
-    branches: Sequence[tuple[int, float, float]],
-    *,
-    relu: bool,
-    times: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """A layer's output and the quotients of its branches, from its fused convolution.
-
-    Parameters
-    ----------
-    fused : ndarray, (images, y, x, blocks * channels), float32
-        Convolutions without ``biases`` side by side, the layer's own first.
-    biases : ndarray, (blocks * channels,), float32
-    channels : int
-    branches : sequence of (block, factor, epsilon)
-        Which block is a branch's denominator, and what the quotient is multiplied with and the
-        denominator stabilised by.
-    relu : bool
-    times : bool
-        Quotients are the output over the denominator, else 1 over it.
-
-    Returns
-    -------
-    y : ndarray, (images, y, x, channels), float32
-    quotients : ndarray, (branches, images, y, x, channels), float32
-    """
-    y = empty((*fused.shape[:3], channels))
-    quotients = np.empty((len(branches), *y.shape), np.float32)
-    blocks, factors, epsilons = zip(*branches, strict=True)
-    _on_threads(
-        partial(
-            _divide, fused.reshape(-1), biases, np.array(blocks, np.int64),
-            np.array(factors, np.float32), np.array(epsilons, np.float32), relu, times,
-            y=y.reshape(-1), out=quotients.reshape(-1),
-        ),
-        y.size // channels,
-    )  # fmt: skip
-    return y, quotients
-
-
-@numba.njit(nogil=True, cache=True)
-def _keep_winners(y, shape, quotients, low, high, pooled):
-    """The rows ``low`` to ``high`` of all images' windows; see :func:`keep_winners`."""
-    _, height, width, channels = shape
-    rows, columns = height // 2, width // 2
-    strip = np.uint64(channels)
-    line = np.uint64(width * channels)
-    for row in range(low, high):
-        image, r = divmod(row, rows)
-        for column in range(columns):
-            to = np.uint64((row * columns + column) * channels)
-            a = np.uint64(((image * height + 2 * r) * width + 2 * column) * channels)
-            for c in range(strip):
-                p = a + c
-                q = p + line
-                pooled[to + c] = max(max(y[p], y[p + strip]), max(y[q], y[q + strip]))
-            for begin in range(0, quotients.size, y.size):
-                b = a + np.uint64(begin)
-                for c in range(strip):
-                    p, m = a + c, pooled[to + c]
-                    q, s = p + line, b + c
-                    t = s + line
-                    first, second, third = y[p] == m, y[p + strip] == m, y[q] == m
-                    quotients[s] = quotients[s] if first else 0
-                    quotients[s + strip] = quotients[s + strip] if second and not first else 0
-                    third = third and not (first or second)
-                    quotients[t] = quotients[t] if third else 0
-                    last = not (first or second or third)
-                    quotients[t + strip] = quotients[t + strip] if last else 0
-
-
-def keep_winners(y: np.ndarray, quotients: np.ndarray) -> np.ndarray:
-    """Max pooling by 2 x 2; quotients stay where an output won its window, the first of equals.
-
-    Parameters
-    ----------
-    y : ndarray, (images, y, x, channels), float32
-        Of even height and width.
-    quotients : ndarray, (branches, images, y, x, channels), float32
-        Changed in place.
-
-    Returns
-    -------
-    ndarray, (images, y / 2, x / 2, channels), float32
-    """
-    images, height, width, channels = y.shape
-    pooled = empty((images, height // 2, width // 2, channels))
-    _on_threads(
-        partial(
-            _keep_winners, y.reshape(-1), y.shape, quotients.reshape(-1), pooled=pooled.reshape(-1)
-        ),
-        images * (height // 2),
-        least=1,
-    )
-    return pooled
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
@@ -528,9 +342,9 @@ class Collapsed:
             for top in range(0, height, rows):
                 some = min(rows, height - top)
                 block = tf.reshape(shared[image, top : top + some], (-1, after))
-                weights = as_array(tf.matmul(block, self.kernel)).reshape(-1)
+                weights = memory.as_array(tf.matmul(block, self.kernel)).reshape(-1)
                 of = quotient[image].reshape(-1), weights, spread, top
-                _on_threads(
+                run_side_by_side(
                     lambda low, high, of=of, m=mine, to=to: _collapse_rows(
                         m.reshape(-1), m.shape, *of, of[3] + low, of[3] + high, to, (height, width)
                     ),
