@@ -13,7 +13,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks.common import compare, record, take_turns
+from benchmarks.common import compare, make_plain_forward, record, take_turns
 from lib import vgg
 from lib.dissection import collection, study
 from lib.store import ROOT
@@ -29,7 +29,7 @@ def main() -> None:
     dictionary = collection.open_dictionary(ROOT / "data/faces/dictionary", images)
     trunk = vgg.load_trunk("imagenet", size)
     layers = collection.standard_layers(trunk)
-    forward = vgg.make_forward(trunk, layers[-1:])
+    forward = make_plain_forward(trunk)
     pictures = trunk.prepare(dictionary.images(size=size, colour=True))
 
     def dissected():

@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import xarray as xr
 
-from benchmarks.common import compare, machine, record, take_turns
+from benchmarks.common import compare, machine, make_plain_forward, record, take_turns
 from lib import masking, vgg
 from lib.network import Readout
 from lib.relevance.study import list_models
@@ -78,7 +78,7 @@ def main() -> None:
     saved = count_saved()
     study = make_study(size, faces, sources)
     precision = vgg.choose_precision()
-    forward = [vgg.make_forward(trunk, precision=precision) for trunk in study[0].values()]
+    forward = [make_plain_forward(trunk, precision) for trunk in study[0].values()]
     per_trunk = faces * (sources * len(masking.LEVELS[1:-1]) + 2)
     block = np.random.default_rng(1).normal(0, 50, (BATCH, size, size, 3)).astype(np.float32)
     for work in forward:

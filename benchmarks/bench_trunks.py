@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import time
+from functools import partial
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -48,16 +49,18 @@ def main() -> None:
     size = int(os.environ.get("BENCH_SIZE", "224"))
     images = int(os.environ.get("BENCH_IMAGES", "32"))
     rounds = int(os.environ.get("BENCH_ROUNDS", "3"))
-    precision = vgg.choose_precision()
+    chosen = vgg.choose_precision()
+    # by minimal filtering; on a processor without bfloat16 the same
+    precisions = dict.fromkeys([chosen, "float32"])
     rng = np.random.default_rng(0)
     trunk = vgg.load_trunk("imagenet", size)
     pictures = rng.integers(0, 256, (images, size, size, 3), dtype=np.uint8)
 
-    def features():
-        vgg.compute_features(trunk, pictures, batch=BATCH, progress=False)
+    def features(precision):
+        vgg.compute_features(trunk, pictures, precision=precision, batch=BATCH, progress=False)
         return images
 
-    def bare():
+    def bare(precision):
         return images, bare_convolutions(trunk, images, precision)
 
     total = IDENTITIES * VIEWS
@@ -72,29 +75,41 @@ def main() -> None:
         train_readouts(cached, tasks, kept, epochs=5, progress=False)
         return total / 5
 
-    speeds = take_turns({"features": features, "bare": bare, "readouts": readouts}, rounds)
+    contenders = {"readouts": readouts}
+    for precision in precisions:
+        contenders[f"features {precision}"] = partial(features, precision)
+        contenders[f"bare {precision}"] = partial(bare, precision)
+    speeds = take_turns(contenders, rounds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"Peak memory of this process: {peak:.0f} MB")
-    unit = f"images/s, {size} px, {precision}"
+    unit = f"images/s, {size} px"
     memory = {
         **compare("trunks_peak_memory", np.array([peak]), np.array([LIMIT]), "the limit", "MB"),
         "ratio": round(LIMIT / peak, 3),
     }
-    record(
-        [
-            memory,
+    rows = [memory]
+    for precision in precisions:
+        rows.append(
             compare(
-                "features_vs_bare_convolutions",
-                speeds["features"],
-                speeds["bare"],
+                "features_vs_bare_convolutions"
+                if precision == chosen
+                else f"features_{precision}_vs_bare_convolutions",
+                speeds[f"features {precision}"],
+                speeds[f"bare {precision}"],
                 "its bare convolutions",
-                unit,
-            ),
-            compare(
-                "readouts_vs_features", speeds["readouts"], speeds["features"], "the features", unit
-            ),
-        ]
+                f"{unit}, {precision}",
+            )
+        )
+    rows.append(
+        compare(
+            "readouts_vs_features",
+            speeds["readouts"],
+            speeds[f"features {chosen}"],
+            "the features",
+            f"{unit}, {chosen}",
+        )
     )
+    record(rows)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
+from lib import vgg
 from lib.store import atomic_path
 
 RESULTS = Path(__file__).resolve().parent / "results.csv"
@@ -35,6 +37,15 @@ def machine() -> str:
     words = {"amx_bf16": "AMX-bf16", "avx512_bf16": "AVX512-bf16", "avx512f": "AVX512"}
     best = next((label for flag, label in words.items() if re.search(rf"\b{flag}\b", flags)), "")
     return ", ".join(part for part in (model, f"{os.cpu_count()} cores", best) if part)
+
+
+def make_plain_forward(
+    trunk: vgg.Trunk, precision: str = "auto"
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The trunk forward as Keras computes it, as a graph: what is called bare here."""
+    model = vgg.with_precision(trunk.model, vgg.choose_precision(precision))
+    graph = tf.function(lambda x: model(x, training=False))
+    return lambda block: graph(tf.constant(block)).numpy()
 
 
 def take_turns(

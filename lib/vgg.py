@@ -34,6 +34,7 @@ import tensorflow as tf
 
 from lib import network, weights
 from lib.errors import InputError
+from lib.forward import ForwardPass
 from lib.progress import track
 from lib.store import ROOT, sha256
 
@@ -629,6 +630,9 @@ def make_forward(
 ) -> Callable[[np.ndarray], list[np.ndarray]]:
     """One pass through a trunk as a function, for streams of images that are made on the way.
 
+    On a processor in float32, a chain of convolutions and max poolings goes by minimal filtering
+    (:mod:`lib.forward`), within a few millionths of the largest activation of what Keras gives.
+
     Parameters
     ----------
     trunk : Trunk
@@ -654,6 +658,10 @@ def make_forward(
             raise InputError(
                 f"Trunk {trunk.name} has no layer {name!r}; it has {', '.join(known)}."
             )
+    if precision == "float32" and not tf.config.list_physical_devices("GPU"):
+        forward_pass = _filtered(trunk, names)
+        if forward_pass is not None:
+            return forward_pass
     copy = with_precision(trunk.model, precision)
     tapped = tf.keras.Model(copy.inputs, [copy.get_layer(name).output for name in names])
     shape = (None, *trunk.model.input_shape[1:])
@@ -664,6 +672,20 @@ def make_forward(
         return [tf.cast(y, tf.float32) for y in (found if len(names) > 1 else [found])]
 
     return lambda block: [value.numpy() for value in forward(tf.constant(block))]
+
+
+def _filtered(trunk: Trunk, names: Sequence[str]) -> ForwardPass | None:
+    """A pass by minimal filtering, where the trunk is a chain that it covers."""
+    try:
+        chain = network.read_chain(trunk.model)
+    except InputError:
+        return None
+    # a chain may hold two layers as one: a normalisation or ReLU that follows a convolution
+    inputs = tf.keras.layers.InputLayer
+    layers = [layer.name for layer in trunk.model.layers if not isinstance(layer, inputs)]
+    if layers != [layer.name for layer in chain.layers] or not ForwardPass.covers(chain):
+        return None
+    return ForwardPass(chain, names)
 
 
 def iter_features(

@@ -48,6 +48,7 @@ TIMED = {
     "lrp_mixed_vs_floor": "relevance maps, bfloat16 backward",
     "lrp_peak_memory": "memory of all three ways at once",
     "features_vs_bare_convolutions": "features of a trunk",
+    "features_float32_vs_bare_convolutions": "features of a trunk, without bfloat16",
     "readouts_vs_features": "readouts on features",
     "dissection_vs_bare_forward": "units dissected",
     "salience_vs_maps_2_faces": "measures of salience",

@@ -12,7 +12,7 @@ from functools import partial
 import numba
 import numpy as np
 
-from lib.relevance import memory
+from lib import memory
 from lib.relevance.rules import ZERO_DENOMINATOR
 from lib.threads import run_side_by_side
 

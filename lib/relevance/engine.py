@@ -12,7 +12,7 @@ is stored once per image with the max-pooling mask folded in, and a layer costs 
 convolution. Otherwise the *relevance* itself is kept.
 
 With ``precision="winograd"`` these convolutions take the short way of
-:mod:`lib.relevance.winograd`, layer by layer; else both passes are TensorFlow graphs.
+:mod:`lib.winograd`, layer by layer; else both passes are TensorFlow graphs.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
-from lib import network
+from lib import memory, network, winograd
 from lib.errors import InputError
 from lib.network import Chain, Readout
-from lib.relevance import denominators, memory, winograd
+from lib.relevance import collapsed, denominators
 from lib.relevance.composites import Composite
 from lib.relevance.rules import ZERO_DENOMINATOR, Branch, GradientRule, Kernel, Part, Rule
 
@@ -442,7 +442,7 @@ class SharedTrunk:
     composite : Composite
     precision : {"float32", "winograd", "mixed"}
         ``winograd`` goes backward in float32 too, with a quarter of the multiplications
-        (:mod:`lib.relevance.winograd`); its maps differ from those of ``float32`` by about 1e-6 of
+        (:mod:`lib.winograd`); its maps differ from those of ``float32`` by about 1e-6 of
         their largest value (4e-5 where terms cancel). ``mixed`` goes backward in bfloat16. Its maps
         (all composites, two trunks) correlate with the exact ones at r >= .9999, and of the tenth
         of the pixels with the largest |R| at least .98 are the same; those that change sides lie
@@ -543,7 +543,7 @@ class SharedTrunk:
             first, second = lowest
             ends = first.uniform and len(first.branches) == 1
             if ends and second.short is not None and second.gives == MULTIPLIER:
-                self.collapsed = winograd.Collapsed(second.whole_back())
+                self.collapsed = collapsed.Collapsed(second.whole_back())
 
     @staticmethod
     def _shape_after(layer: network.Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -701,7 +701,7 @@ class SharedTrunk:
         return height if height == width else 0
 
     def _backward_collapsed(self, state, kept: list, spread: int) -> tf.Tensor:
-        """The two lowest layers at once; see :class:`lib.relevance.winograd.Collapsed`."""
+        """The two lowest layers at once; see :class:`lib.relevance.collapsed.Collapsed`."""
         arrays = [memory.as_array(quotient) for quotient in kept[1][0]]
         sums = self.collapsed(memory.as_array(state), arrays, kept[0][0][0], spread)
         return self.steps[0].share_evenly([tf.constant(sums[..., None])])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lib.relevance import denominators, memory, winograd
+from lib import memory, winograd
+from lib.relevance import collapsed, denominators
 
 
 def draw(*shape, seed=0):
@@ -65,6 +66,21 @@ def test_a_product_is_convolved(images, height, width, before, after, spread, br
     assert np.abs(found - expected).max() <= 2e-5 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 10), (9, 6), (3, 2)])
+@pytest.mark.parametrize("relu", [True, False])
+def test_a_tile_is_finished_before_it_is_written(height, width, relu):
+    """Bias, ReLU and the largest of 2 x 2, what is left over of a side left out."""
+    state, kernel, biases = draw(3, height, width, 5), draw(3, 3, 5, 70), draw(70)
+    convolution = winograd.Convolution(kernel, memory.Buffers(), biases, relu)
+    expected = convolve(state, kernel) + biases
+    expected = np.maximum(expected, 0) if relu else expected
+    most = np.abs(expected).max()
+    assert np.abs(convolution(state) - expected).max() <= 2e-5 * most
+    rows, columns = height // 2, width // 2
+    windows = expected[:, : 2 * rows, : 2 * columns].reshape(3, rows, 2, columns, 2, 70)
+    assert np.abs(convolution(state, pool=2) - windows.max((2, 4))).max() <= 2e-5 * most
+
+
 def test_many_blocks_are_one_convolution(monkeypatch):
     state, kernel = draw(2, 21, 18, 8), draw(3, 3, 8, 8)
     convolution = winograd.Convolution(kernel, memory.Buffers())
@@ -87,8 +103,8 @@ def test_collapsed_is_the_sum_over_channels(monkeypatch, height, width, spread, 
     product = np.concatenate([whole * q.repeat(2, 0) for q in quotients], -1)
     expected = (convolve(product, kernel) * shared.repeat(2, 0)).sum(-1)
     for block in (1, 1e-9):
-        monkeypatch.setattr(winograd, "_BLOCK", block)
-        found = winograd.Collapsed(kernel)(state, quotients, tf.constant(shared), spread)
+        monkeypatch.setattr(collapsed, "_BLOCK", block)
+        found = collapsed.Collapsed(kernel)(state, quotients, tf.constant(shared), spread)
         assert np.abs(found - expected).max() <= 2e-6 * np.abs(expected).max()
 
 

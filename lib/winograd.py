@@ -6,15 +6,11 @@ of the tile takes the place of the convolution, and a second transform gives 4 x
 multiplications where the convolution has 144. All is float32; against the plain convolution the
 largest difference is about 2e-5 of the largest value.
 
-The backward pass of relevance hands the convolution a product: what arrives, for every readout,
-times a quotient that all readouts share, and where a max pooling was folded in, what arrives is
-repeated over the pooling's windows. Both are done while a tile is read, so that neither the product
-nor the repetition is ever written down.
-
-The last convolution before a flat first layer needs less still (:class:`Collapsed`): the flat rule
-hands every channel of a pixel the same, so only the sum over the channels is wanted, and the sum
-over the channels of "convolution times something that all readouts share" is one small vector per
-position and tap, the same for all readouts.
+Forward (:mod:`lib.forward`), biases, ReLU and max pooling are done before a tile is written.
+Backward, relevance hands the convolution a product: what arrives, for every readout, times a
+quotient that all readouts share, and where a max pooling was folded in, what arrives is repeated
+over the pooling's windows. Both are done while a tile is read, so that neither the product nor the
+repetition is ever written down.
 """
 
 from __future__ import annotations
@@ -26,7 +22,7 @@ import numba
 import numpy as np
 import tensorflow as tf
 
-from lib.relevance import memory
+from lib import memory
 from lib.threads import run_side_by_side
 
 #: Outputs along a tile's side, and inputs.
@@ -56,9 +52,15 @@ def fits(kernel_shape: Sequence[int]) -> bool:
     return tuple(kernel_shape[:2]) == (3, 3) and min(kernel_shape[2:]) >= 4
 
 
+def count_tiles(shape: Sequence[int]) -> int:
+    """Tiles of images (n, y, x, channels)."""
+    return shape[0] * -(-shape[1] // OUT) * -(-shape[2] // OUT)
+
+
 def transform_kernel(kernel: np.ndarray) -> np.ndarray:
     """(3, 3, before, after) -> (36, before, after), float32; worked out in float64."""
-    found = np.einsum("ia,abcd,jb->ijcd", _G, np.asarray(kernel, np.float64), _G)
+    kernel = np.asarray(kernel, np.float64)
+    found = np.einsum("ia,abcd,jb->ijcd", _G, kernel, _G, optimize=True)
     return np.ascontiguousarray(found.reshape(IN * IN, *kernel.shape[2:]), dtype=np.float32)
 
 
@@ -163,19 +165,24 @@ def _output_line(source, target, begin, step, end, stride, strip):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
-def _write_tiles(products, count, first, low, high, out, shape):
+def _write_tiles(products, count, first, low, high, out, shape, biases, relu, pool):
     """Outputs, flat, of shape (n, y, x, c), of the tiles ``low`` to ``high`` of a block's products.
 
-    products, flat, (36, count, c) of a block that starts with tile ``first``.
+    products, flat, (36, count, c) of a block that starts with tile ``first``; biases, (c,), or
+    nothing; ``pool`` 2 for the largest of 2 x 2 outputs, of which there are (n, y // 2, x // 2, c),
+    else 1.
     """
     _, height, width, channels = shape
     rows, columns = (height + OUT - 1) // OUT, (width + OUT - 1) // OUT
+    # what is written of a tile, at most, and of an image
+    side, below, beside = OUT // pool, height // pool, width // pool
     a = np.empty(IN * IN * _STRIP, np.float32)
     b = np.empty(OUT * IN * _STRIP, np.float32)
     one, row, line = np.uint64(_STRIP), np.uint64(IN * _STRIP), np.uint64(OUT * _STRIP)
+    lowest = np.float32(0 if relu else -np.inf)
     for k in range(low, high):
         n, rest = divmod(first + k, rows * columns)
-        top, left = (rest // columns) * OUT, (rest % columns) * OUT
+        top, left = (rest // columns) * side, (rest % columns) * side
         for c in range(0, channels, _STRIP):
             strip = np.uint64(min(_STRIP, channels - c))
             for e in range(IN * IN):
@@ -187,12 +194,22 @@ def _write_tiles(products, count, first, low, high, out, shape):
                 _output_line(a, b, j * one, row, j * one, row, strip)
             for i in range(np.uint64(OUT)):
                 _output_line(b, a, i * row, one, i * line, one, strip)
-            for i in range(min(OUT, height - top)):
-                for j in range(min(OUT, width - left)):
-                    at = np.uint64((i * OUT + j) * _STRIP)
-                    to = np.uint64(((n * height + top + i) * width + left + j) * channels + c)
-                    for m in range(strip):
-                        out[to + m] = a[at + m]
+            for i in range(min(side, below - top)):
+                for j in range(min(side, beside - left)):
+                    at = np.uint64((i * OUT + j) * pool * _STRIP)
+                    to = np.uint64(((n * below + top + i) * beside + left + j) * channels + c)
+                    if pool == 2:
+                        for m in range(strip):
+                            p = at + m
+                            q = p + line
+                            a[p] = max(max(a[p], a[p + one]), max(a[q], a[q + one]))
+                    if biases.size:
+                        by = np.uint64(c)
+                        for m in range(strip):
+                            out[to + m] = max(a[at + m] + biases[by + m], lowest)
+                    else:
+                        for m in range(strip):
+                            out[to + m] = a[at + m]
 
 
 class Convolution:
@@ -203,14 +220,28 @@ class Convolution:
     kernel : ndarray, (3, 3, before, after), float32
     buffers : memory.Buffers
         Shared by the layers of a network.
+    biases : ndarray, (after,), float32, optional
+    relu : bool
+        Of a layer with biases.
     """
 
-    def __init__(self, kernel: np.ndarray, buffers: memory.Buffers):
+    def __init__(
+        self,
+        kernel: np.ndarray,
+        buffers: memory.Buffers,
+        biases: np.ndarray = _NOTHING,
+        relu: bool = False,
+    ):
         self.kernel = tf.constant(transform_kernel(kernel))
         self.buffers = buffers
+        self.biases, self.relu = memory.as_array(biases), relu
 
     def __call__(
-        self, state: np.ndarray, quotients: Sequence[np.ndarray] = (), spread: int = 1
+        self,
+        state: np.ndarray,
+        quotients: Sequence[np.ndarray] = (),
+        spread: int = 1,
+        pool: int = 1,
     ) -> np.ndarray:
         """Convolution of ``state`` times each quotient, the products' channels side by side.
 
@@ -222,17 +253,20 @@ class Convolution:
             As many as make the kernel's channels together; without any the state itself is taken.
         spread : int
             Side of the window that a value of the state stands for; ``y' = y // spread``.
+        pool : {1, 2}
+            With 2 the largest of 2 x 2 outputs, without a row or column that is left over.
 
         Returns
         -------
-        ndarray, (images * readouts, y, x, after), float32
+        ndarray, (images * readouts, y // pool, x // pool, after), float32
             In memory of the buffers.
         """
         _, before, after = self.kernel.shape
         height, width = quotients[0].shape[1:3] if quotients else state.shape[1:3]
         each = len(state) // len(quotients[0]) if quotients else 1
-        out = self.buffers.output((len(state), height, width, after))
-        total = len(state) * -(-height // OUT) * -(-width // OUT)
+        shape = (len(state), height, width, after)
+        out = self.buffers.output((len(state), height // pool, width // pool, after))
+        total = count_tiles(shape)
         count = max(16, min(_TILES, int(_BLOCK * 2**20 / (4 * IN * IN * max(before, after)))))
         flat, to = state.reshape(-1), out.reshape(-1)
         for first in range(0, total, count):
@@ -250,104 +284,10 @@ class Convolution:
             products = tf.matmul(memory.as_tensor(tiles), self.kernel)
             products = memory.as_array(products).reshape(-1)
             run_side_by_side(
-                partial(_write_tiles, products, some, first, out=to, shape=out.shape), some
-            )
-        return out
-
-
-@numba.njit(nogil=True, cache=True, fastmath=True)
-def _collapse_rows(state, shape, quotient, weights, spread, top, low, high, out, size):
-    """What all cells give to the rows ``low`` to ``high`` of an image, added to out.
-
-    state, flat, of shape (readouts, y', x', c); quotient, flat, (y, x, c * branches), of the image;
-    weights, flat, (rows, x, 9, c * branches) of a block of rows of which ``top`` is the first; out,
-    flat, (readouts, *size). A cell of the state stands for spread x spread positions, and each of
-    these reaches 3 x 3.
-    """
-    readouts, _, cells_x, channels = shape
-    height, width = size
-    together = quotient.size // (height * width)
-    reach = spread + 2
-    share = np.empty(reach * reach * channels, np.float32)
-    strip = np.uint64(channels)
-    for row in range(max(0, low - 1) // spread, min(shape[1], high // spread + 1)):
-        first_y, last_y = row * spread, min((row + 1) * spread, height)
-        for column in range(cells_x):
-            first_x, last_x = column * spread, min((column + 1) * spread, width)
-            share[:] = 0
-            # All readouts share what a cell counts for each position around it.
-            for y in range(first_y, last_y):
-                for x in range(first_x, last_x):
-                    for i in range(max(low, y - 1), min(high, y + 2)):
-                        for j in range(max(0, x - 1), min(width, x + 2)):
-                            tap = (y - i + 1) * 3 + x - j + 1
-                            to = np.uint64(((i - first_y + 1) * reach + j - first_x + 1) * channels)
-                            for b in range(0, together, channels):
-                                q = np.uint64((y * width + x) * together + b)
-                                w = np.uint64((((i - top) * width + j) * 9 + tap) * together + b)
-                                for c in range(strip):
-                                    share[to + c] += quotient[q + c] * weights[w + c]
-            for r in range(readouts):
-                g = np.uint64(((r * shape[1] + row) * cells_x + column) * channels)
-                for i in range(max(low, first_y - 1), min(high, last_y + 1)):
-                    for j in range(max(0, first_x - 1), min(width, last_x + 1)):
-                        s = np.uint64(((i - first_y + 1) * reach + j - first_x + 1) * channels)
-                        found = np.float32(0)
-                        for c in range(strip):
-                            found += state[g + c] * share[s + c]
-                        out[(r * height + i) * width + j] += found
-
-
-class Collapsed:
-    """A 3 x 3 convolution of a product, times what all readouts share, summed over its channels.
-
-    Parameters
-    ----------
-    kernel : ndarray, (3, 3, before, after), float32
-    """
-
-    def __init__(self, kernel: np.ndarray):
-        before, after = kernel.shape[2:]
-        self.kernel = tf.constant(np.asarray(kernel).reshape(9 * before, after).T.copy())
-        self.before = before
-
-    def __call__(
-        self,
-        state: np.ndarray,
-        quotients: Sequence[np.ndarray],
-        shared: tf.Tensor,
-        spread: int = 1,
-    ) -> np.ndarray:
-        """The sum over the channels c of ``shared`` times the convolution of state times quotients.
-
-        Parameters
-        ----------
-        state, quotients, spread
-            As :class:`Convolution` takes them.
-        shared : Tensor, (images, y, x, after), float32
-            Of every image, the same for all its readouts.
-
-        Returns
-        -------
-        ndarray, (images * readouts, y, x), float32
-        """
-        images, height, width, after = shared.shape
-        quotient = quotients[0] if len(quotients) == 1 else np.concatenate(quotients, -1)
-        each = len(state) // images
-        out = np.zeros((len(state), height, width), np.float32)
-        rows = max(2, int(_BLOCK * 2**20 / (4 * 9 * width * self.before)))
-        for image in range(images):
-            mine = state[image * each : (image + 1) * each]
-            to = out[image * each : (image + 1) * each].reshape(-1)
-            for top in range(0, height, rows):
-                some = min(rows, height - top)
-                block = tf.reshape(shared[image, top : top + some], (-1, after))
-                weights = memory.as_array(tf.matmul(block, self.kernel)).reshape(-1)
-                of = quotient[image].reshape(-1), weights, spread, top
-                run_side_by_side(
-                    lambda low, high, of=of, m=mine, to=to: _collapse_rows(
-                        m.reshape(-1), m.shape, *of, of[3] + low, of[3] + high, to, (height, width)
-                    ),
-                    some,
-                )
+                partial(
+                    _write_tiles, products, some, first, out=to, shape=shape,
+                    biases=self.biases, relu=self.relu, pool=pool,
+                ),
+                some,
+            )  # fmt: skip
         return out
