@@ -683,9 +683,8 @@ def _filtered(trunk: Trunk, names: Sequence[str]) -> ForwardPass | None:
     # a chain may hold two layers as one: a normalisation or ReLU that follows a convolution
     inputs = tf.keras.layers.InputLayer
     layers = [layer.name for layer in trunk.model.layers if not isinstance(layer, inputs)]
-    if layers != [layer.name for layer in chain.layers] or not ForwardPass.covers(chain):
-        return None
-    return ForwardPass(chain, names)
+    same = layers == [layer.name for layer in chain.layers] and set(names) <= set(layers)
+    return ForwardPass(chain, names) if same and ForwardPass.covers(chain) else None
 
 
 def iter_features(
