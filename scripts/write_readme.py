@@ -50,6 +50,7 @@ TIMED = {
     "features_vs_bare_convolutions": "features of a trunk",
     "features_float32_vs_bare_convolutions": "features of a trunk, without bfloat16",
     "readouts_vs_features": "readouts on features",
+    "trunks_peak_memory": "memory of features and readouts",
     "dissection_vs_bare_forward": "units dissected",
     "salience_vs_maps_2_faces": "measures of salience",
     "salience_vs_maps": "measures of salience",

@@ -35,11 +35,12 @@ SEEDS = range(int(os.environ.get("FACE_DECISIONS_SEEDS", "1")))
 RULES = os.environ.get("FACE_DECISIONS_RULES", "").split() or [*params.CHAPTERS, *AFTER]
 #: Settings of the runs: the smallest profile.
 PROFILE = "ci"
-#: Everything that knows a coarser precision computed in it.
+#: Everything that knows a coarser precision computed in it, and in the finest.
 COARSE = (
     "finetuning.precision=bfloat16 relevance.precision=mixed masking.precision=bfloat16 "
     "humans.precision=bfloat16 dissection.precision=bfloat16 salience.precision=mixed"
 )
+FINE = COARSE.replace("bfloat16", "float32").replace("mixed", "float32")
 #: Folders of a run that are no cache of a chapter's.
 LASTING = {"logs", "notebooks", "pages"}
 
@@ -286,10 +287,11 @@ def test_two_runs_agree_to_the_bit(repository, undisturbed):
 
 
 @pytest.mark.skipif("book" not in RULES, reason="the rules that were chosen reach no verdict")
-def test_float32_and_bfloat16_reach_the_same_verdicts(repository, undisturbed):
+def test_float32_and_bfloat16_reach_the_same_verdicts(repository):
     """A small study of chapters 02 to 04 both ways: tests/test_precision.py."""
-    carry_out(repository, "coarse", "--chapter", "09_claims", "--set", COARSE)
-    runs = [repository / "data" / "runs" / run for run in ("night", "coarse")]
+    for run, precisions in (("fine", FINE), ("coarse", COARSE)):
+        carry_out(repository, run, "--chapter", "09_claims", "--set", precisions)
+    runs = [repository / "data" / "runs" / run for run in ("fine", "coarse")]
     exact, coarse = (pd.read_csv(run / "claims.csv", index_col="id") for run in runs)
     pd.testing.assert_index_equal(exact.index, coarse.index)
     differ = exact["verdict"] != coarse["verdict"]
