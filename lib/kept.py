@@ -59,6 +59,13 @@ class Kept:
             f"memory, on {machines}"
         )
 
+    def told(self) -> str:
+        """Which run it is, what it cost and where it lies."""
+        return (
+            f"{self.title().capitalize()}: {self.cost()}. Its tables, figures and provenance lie "
+            f"in `{RESULTS}/{PAPER}/`."
+        )
+
     def title(self) -> str:
         """E.g. ``run paper, 224 px, commit 0123456789, 2026-11-22``."""
         about = self.about
@@ -129,16 +136,14 @@ def write_beside(
 
 def write_answer(kept: Kept, place: str) -> str:
     """The answer at the papers' scale as Markdown, for the first page."""
-    sentences = [f"- **{lead}.** {text}" for lead, text in kept.findings["answer"].items()]
     return "\n".join(
         [
             f"````{{dropdown}} The same at the papers' scale ({kept.about['size']} px)",
-            *sentences,
+            *summary.list_answer(kept.findings["answer"]),
             "",
             _write_figure(f"{place}summary.svg", kept.findings["figure"]),
             "",
-            f"{kept.title().capitalize()}: {kept.cost()}. Its tables, figures and provenance lie "
-            f"in `{RESULTS}/{PAPER}/`.",
+            kept.told(),
             "````",
         ]
     )

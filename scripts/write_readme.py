@@ -2,8 +2,9 @@
 
 From a finished run: its summary figure, to ``data/figures/answer.svg`` with ``answer.json`` beside
 it (run, profile, commit, day, checksum), the sentences under it, and a line of findings for each
-chapter. From ``benchmarks/results.csv``: the table of speeds. Each goes between two marks in
-``README.md``, and nothing else is touched.
+chapter. From ``data/results/paper``: the answer at the papers' scale. From
+``benchmarks/results.csv``: the table of speeds. Each goes between two marks in ``README.md``, and
+nothing else is touched.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from command_line import ask_git, make_parser  # noqa: E402
 
-from lib import params, store, summary  # noqa: E402
+from lib import kept, params, store, summary  # noqa: E402
 from lib.errors import InputError  # noqa: E402
 from lib.faces.setfolder import write_sums  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results.csv"
 #: What the README takes, by mark.
-MARKS = ("answer", "chapters", "speeds")
+MARKS = ("answer", "scaled", "chapters", "speeds")
 #: Row of the benchmarks -> what was timed.
 TIMED = {
     "faces_images_per_s_112": "faces to order",
@@ -127,10 +128,21 @@ def write_answer(about: Mapping[str, Any]) -> str:
     made = f"Run `{about['run']}` (profile `{about['profile']}`"
     made += f", `{about['set']}`" if about["set"] else ""
     made += f"), commit {about['commit'][:10]}, {about['date']}."
-    leads = [f"- **{lead}.** {text}" for lead, text in about["answer"].items()]
-    return "\n".join(
-        [f"![{ALT}](data/figures/answer.svg)", "", f"*{about['caption']} {made}*", "", *leads]
-    )
+    figure = f"![{ALT}](data/figures/answer.svg)"
+    answer = summary.list_answer(about["answer"])
+    return "\n".join([figure, "", f"*{about['caption']} {made}*", "", *answer])
+
+
+def write_scaled(scaled: kept.Kept | None) -> str:
+    """The answer of the run at the papers' scale, folded up; nothing before it was kept."""
+    if scaled is None:
+        return ""
+    figure = f"![{ALT}]({kept.RESULTS}/{kept.PAPER}/summary.svg)"
+    size = scaled.about["size"]
+    lines = [f"<details><summary>The same at the papers' image size, {size} px</summary>", ""]
+    lines += [figure, "", f"*{scaled.findings['figure']['caption']}*", ""]
+    lines += [*summary.list_answer(scaled.findings["answer"]), "", scaled.told(), "", "</details>"]
+    return "\n".join(lines)
 
 
 def keep_figure(run: str, profile: str, departures: str, folder: Path) -> dict[str, Any]:
@@ -171,8 +183,9 @@ def keep_figure(run: str, profile: str, departures: str, folder: Path) -> dict[s
 
 
 def fill(text: str, about: Mapping[str, Any] | None) -> str:
-    """The README with its three parts made anew; without a run, the speeds alone."""
+    """The README with its parts made anew; without a run, those alone that need none."""
     text = replace_region(text, "speeds", list_speeds())
+    text = replace_region(text, "scaled", write_scaled(kept.load_kept()))
     if about is None:
         return text
     start, end = find_region(text, "chapters")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from lib import params, store, summary
+from lib import kept, params, store, summary
 from lib.errors import InputError
 
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -42,17 +42,27 @@ def test_every_chapter_has_its_row_and_every_link_leads_somewhere():
 
 
 def test_the_answer_is_that_of_the_figure_beside_it():
-    kept = FIGURES / "answer.json"
-    if not kept.is_file():
+    taken = FIGURES / "answer.json"
+    if not taken.is_file():
         assert not region("answer") and not (FIGURES / "answer.svg").exists()
         pytest.skip("no run's figure has been taken over yet: make readme")
-    about = json.loads(kept.read_text(encoding="utf-8"))
+    about = json.loads(taken.read_text(encoding="utf-8"))
     assert store.sha256(FIGURES / "answer.svg") == about["sha256"]
     assert region("answer") == write_readme.write_answer(about)
     assert region("chapters") == write_readme.list_chapters(region("chapters"), about["chapters"])
     for line in (FIGURES / "SHA256SUMS").read_text().splitlines():
         digest, name = line.split()
         assert store.sha256(FIGURES / name) == digest
+
+
+def test_the_answer_at_the_papers_scale_is_what_was_kept():
+    assert region("scaled") == write_readme.write_scaled(kept.load_kept())
+
+
+def test_without_kept_results_nothing_is_folded_up(run):
+    assert write_readme.write_scaled(kept.load_kept()) == ""
+    filled = write_readme.fill(README, None)
+    assert region("scaled", filled) == ""
 
 
 def test_it_begins_with_the_question_the_answer_and_two_commands():

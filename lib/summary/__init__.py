@@ -14,6 +14,7 @@ Works on the tables of a finished run alone (no TensorFlow), so that it is made 
 
 from lib.summary.artefacts import (
     CHAPTER,
+    list_answer,
     load_findings,
     read_findings,
     write_answer,
@@ -30,6 +31,7 @@ __all__ = [
     "TABLES",
     "compute_summary",
     "find_pair",
+    "list_answer",
     "load_findings",
     "load_tables",
     "read_findings",

@@ -101,8 +101,17 @@ def write_answer(found: Mapping[str, Mapping[str, str]], pages: str, figure: str
     lines = []
     for lead, chapters in LEADS:
         links = ", ".join(f"[{stem[:2]}]({pages}{stem}.ipynb)" for stem in chapters)
-        lines.append(f"- **{lead}.** {found['answer'][lead]} ({links})")
+        lines.append(f"{_lead_in(lead, found['answer'][lead])} ({links})")
     return "\n".join(lines) + f"\n\n{figure}\n"
+
+
+def list_answer(answer: Mapping[str, str]) -> list[str]:
+    """The sentences of an answer as lines of a list in Markdown, each after what it is about."""
+    return [_lead_in(lead, text) for lead, text in answer.items()]
+
+
+def _lead_in(lead: str, text: str) -> str:
+    return f"- **{lead}.** {text}"
 
 
 def write_page(found: Mapping[str, Mapping[str, str]], run: str) -> str:
