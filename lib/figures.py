@@ -87,6 +87,16 @@ def colours_of(pretrainings: Iterable[str]) -> dict[str, str]:
     return {name: (PRETRAINING | spare)[families[name]] for name in names}
 
 
+def reach(value, low, high) -> np.ndarray:
+    """How far an interval reaches to either side of its value, (2, n), as ``errorbar`` takes it.
+
+    An interval that leaves its value out, by a rounding or since few samples were drawn, reaches
+    nowhere on that side: matplotlib refuses what is below zero.
+    """
+    value, low, high = (np.atleast_1d(np.asarray(some, float)) for some in (value, low, high))
+    return np.maximum([value - low, high - value], 0)
+
+
 def _bare(ax: Axes) -> None:
     ax.set_xticks([])
     ax.set_yticks([])

@@ -73,7 +73,8 @@ def main() -> int:
             print(f"\n{k} of {len(variants)}", flush=True)
             # later runs of a grid share with earlier ones what the base run does not have
             os.environ[params.TAKE_FROM] = os.pathsep.join(done)
-            ended = report.build(given.profile, words, name, multiverse.LAST)
+            # its name says how it departs; what is spared may have been otherwise before
+            ended = report.build(given.profile, words, name, multiverse.LAST, replaces=True)
             if ended == STOPPED:
                 return STOPPED
             (failed if ended else done).append(name)

@@ -44,8 +44,11 @@ TOLD = re.compile(
 LOCK = ROOT / ".cache" / "report.lock"
 
 
-def _write_record(folder: Path, record: dict[str, str]) -> Path:
-    """Keep what was asked for beside the run; unchanged content keeps its time of change."""
+def _write_record(folder: Path, record: dict[str, str], replaces: bool = False) -> Path:
+    """Keep what was asked for beside the run; unchanged content keeps its time of change.
+
+    Other settings than those the run was made with are refused, unless it ``replaces`` them.
+    """
     path = folder / "run.json"
     text = json.dumps(record, indent=1) + "\n"
     own = {"profile": record["run"], "set": "", "run": record["run"]}
@@ -53,7 +56,7 @@ def _write_record(folder: Path, record: dict[str, str]) -> Path:
         raise InputError(
             f"RUN={record['run']} is the name of a profile's own run; choose another name."
         )
-    if path.is_file():
+    if path.is_file() and not replaces:
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
             made_with = f'PROFILE={before["profile"]} SET="{before["set"]}"'
@@ -218,8 +221,13 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def build(profile: str, set_: str, run: str, chapter: str, cluster: str = "") -> int:
-    """Run the workflow up to the book, or up to one chapter; returns the exit status."""
+def build(
+    profile: str, set_: str, run: str, chapter: str, cluster: str = "", replaces: bool = False
+) -> int:
+    """Run the workflow up to the book, or up to one chapter; returns the exit status.
+
+    ``replaces``: a run of that name with other settings gives way, chapter by chapter.
+    """
     name, settings = params.resolve(profile, set_, run)
     params.read_timeout(os.environ.get(params.TIMEOUT, ""))
     params.read_figures(os.environ.get(params.FIGURES, ""))
@@ -234,7 +242,7 @@ def build(profile: str, set_: str, run: str, chapter: str, cluster: str = "") ->
     lock = _lock()
     folder = ROOT / "data" / "runs" / name
     departures = params.write_set(params.parse_set(set_))
-    record = _write_record(folder, {"profile": profile, "set": departures, "run": name})
+    record = _write_record(folder, {"profile": profile, "set": departures, "run": name}, replaces)
     _mend_times(name)
     page = ROOT / "book" / "_build" / name / "html" / "index.html"
     target = f"data/runs/{name}/notebooks/{chapter}.ipynb" if chapter else "all"

@@ -145,6 +145,14 @@ def test_a_note_of_a_runs_settings_that_cannot_be_read_is_named(root, tmp_path, 
             report._write_record(tmp_path / "mine", record)
     path.unlink()
     assert json.loads(report._write_record(tmp_path / "mine", record).read_text()) == record
+    other = {"profile": "ci", "set": "seed=3", "run": "mine"}
+    with pytest.raises(params.InputError, match='was made with PROFILE=ci SET=""'):
+        report._write_record(tmp_path / "mine", other)
+    # one of the multiverse's own gives way, whatever its note says
+    for before in (json.dumps(record), "{"):
+        path.write_text(before)
+        report._write_record(tmp_path / "mine", other, replaces=True)
+        assert json.loads(path.read_text()) == other
     # every profile has a run of its own name, and no other run may take that
     assert {"ci", "default", "paper", "published"} <= set(params.list_profiles())
     for name in params.list_profiles():

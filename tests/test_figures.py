@@ -28,6 +28,12 @@ def test_a_table_is_rounded_and_shows_no_index():
     assert "<td>0.33</td>" in html and "<th></th>" not in html
 
 
+def test_an_interval_reaches_to_both_sides_or_nowhere():
+    found = figures.reach(pd.Series([1.0, 2.0, 3.0]), [0.5, 2.5, np.nan], [1.25, 3.0, 4.0])
+    np.testing.assert_array_equal(found, [[0.5, 0, np.nan], [0.25, 1, 1]])
+    assert figures.reach(1, 1 + 1e-16, 2).tolist() == [[0], [1]]
+
+
 def test_hues_differ_in_lightness_enough_to_be_told_apart_without_colour():
     def luminance(code):
         linear = [int(code[k : k + 2], 16) / 255 for k in (1, 3, 5)]

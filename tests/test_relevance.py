@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from lib.relevance import (
     make_engine,
     normalise_maps,
 )
+from lib.relevance.engine import SharedTrunk
 
 
 def pictures(size):
@@ -335,6 +338,25 @@ def test_maps_are_a_stream(small):
     assert counted.seen == 0
     assert next(stream).rows == slice(0, 1) and counted.seen == 1
     assert next(stream).rows == slice(1, 2) and counted.seen == 2
+
+
+@pytest.mark.parametrize("precision", ["winograd", "float32", "mixed"])
+@pytest.mark.parametrize("composite", ["a_flat", "b"])
+def test_an_engine_goes_with_its_last_name(small, composite, precision):
+    """At 224 px it holds half a gigabyte, and a chapter makes dozens: none may wait for the
+    collector."""
+    trunk, readouts, images = small
+    engine = SharedTrunk(trunk.model, readouts, COMPOSITES[composite], precision)
+    engine.relevance(
+        trunk.prepare(images[:1]), lambda logits: (np.zeros((1, 3), int), np.full((1, 3), -1))
+    )
+    parts = [weakref.ref(part) for part in (engine, *engine.steps) if hasattr(part, "__dict__")]
+    gc.disable()
+    try:
+        del engine
+        assert [part() for part in parts] == [None] * len(parts)
+    finally:
+        gc.enable()
 
 
 # ------------------------------------------------------------------------------------ other methods

@@ -234,8 +234,8 @@ def plot_closeness(ax: Axes, closeness: pd.DataFrame) -> None:
         rows = closeness[closeness["pretraining"] == name]
         y = np.array([measures.index(measure) for measure in rows["measure"]]) + move
         share = 100 * rows["closeness"].to_numpy()
-        spans = 100 * np.abs(rows[["low", "high"]].to_numpy().T) - share
-        ax.errorbar(share, y, xerr=np.abs(spans), fmt=mark, ms=4.5, color=colours[name], label=name)
+        spans = figures.reach(share, 100 * rows["low"], 100 * rows["high"])
+        ax.errorbar(share, y, xerr=spans, fmt=mark, ms=4.5, color=colours[name], label=name)
         ax.plot(100 * rows["chance"], y, "|", color="#222222", ms=9, mew=1.5)
     ax.plot([], [], "|", color="#222222", ms=9, mew=1.5, label="the same choices, dealt anew")
     ax.set_yticks(range(len(measures)), measures)
@@ -293,7 +293,7 @@ def plot_predictors(ax: Axes, predictors: pd.DataFrame, simulated: bool) -> None
     for name, move, mark in zip(names, shift, itertools.cycle("osD^v"), strict=False):
         rows = predictors[predictors["pretraining"] == name]
         y = np.array([parts.index(part) for part in rows["predictor"]]) + move
-        spans = np.abs(rows[["low", "high"]].to_numpy().T - rows["estimate"].to_numpy())
+        spans = figures.reach(rows["estimate"], rows["low"], rows["high"])
         ax.errorbar(
             rows["estimate"], y, xerr=spans, fmt=mark, ms=4.5, color=colours[name], label=name
         )

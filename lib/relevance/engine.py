@@ -17,6 +17,7 @@ With ``precision="winograd"`` these convolutions take the short way of
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -360,7 +361,9 @@ class _Quotients:
     """
 
     def __init__(self, layer: _Linear):
-        self.layer = layer
+        # not the layer, which holds this: what holds itself stays until the collector comes by
+        self.operation, self.relu = layer.operation, layer.relu
+        self.channels = layer.kernel.shape[-1]
         self.kernels, biases = layer.fused["x"]
         self.biases = biases.numpy()
         blocks = {key: block for block, key in enumerate(layer.wanted["x"])}
@@ -371,10 +374,10 @@ class _Quotients:
 
     def __call__(self, x, arrives: str) -> tuple[np.ndarray, np.ndarray]:
         """As :meth:`_Linear.forward`; the quotients are one array, branches first."""
-        fused = self.layer.operation.forward(memory.as_tensor(x), self.kernels)
+        fused = self.operation.forward(memory.as_tensor(x), self.kernels)
         return denominators.divide(
-            memory.as_array(fused), self.biases, self.layer.kernel.shape[-1], self.branches,
-            relu=self.layer.relu, times=arrives == MULTIPLIER,
+            memory.as_array(fused), self.biases, self.channels, self.branches,
+            relu=self.relu, times=arrives == MULTIPLIER,
         )  # fmt: skip
 
 
@@ -479,24 +482,24 @@ class SharedTrunk:
         self.offsets = np.cumsum([0] + [readout.classes for readout in self.readouts])
         self.rows = tf.constant(rows.reshape(-1, width))
         self.biases = tf.constant(np.concatenate([readout.bias for readout in self.readouts]))
-        self._trace()
+        #: Both passes as graphs, where they are not by minimal filtering.
+        self._graphs = self._trace() if self._buffers is None else None
 
-    def _trace(self) -> None:
-        """The two passes, for any number of images and readouts."""
-        if self._buffers is not None:
-            self._forward, self._backward = self._run_forward, self._run_backward
-            return
+    def _trace(self) -> tuple | None:
+        """The two passes as graphs, for any number of images and readouts."""
+        # Graphs know the engine weakly: kernels are large, and what holds itself stays in memory
+        # until the collector comes by.
+        mine = weakref.proxy(self)
         x = tf.TensorSpec((None, *self.chain.input_shape), tf.float32)
-        self._forward = tf.function(self._run_forward, autograph=False).get_concrete_function(x)
+        forward = tf.function(lambda *given: mine._run_forward(*given), autograph=False)
+        forward = forward.get_concrete_function(x)
         _, features, kept = tf.nest.map_structure(
-            lambda value: tf.TensorSpec(value.shape, value.dtype),
-            self._forward.structured_outputs,
+            lambda value: tf.TensorSpec(value.shape, value.dtype), forward.structured_outputs
         )
         index = tf.TensorSpec((None, None), tf.int32)
         contrast = tf.TensorSpec((None, None), tf.float32)
-        self._backward = tf.function(self._run_backward, autograph=False).get_concrete_function(
-            x, features, kept, index, index, contrast
-        )
+        backward = tf.function(lambda *given: mine._run_backward(*given), autograph=False)
+        return forward, backward.get_concrete_function(x, features, kept, index, index, contrast)
 
     # ------------------------------------------------------------------------------------ build
 
@@ -738,7 +741,8 @@ class SharedTrunk:
         kept : list of tuple
             Per step of the trunk, what was stored of it.
         """
-        together, features, kept = self._forward(tf.constant(x))
+        run = self._graphs[0] if self._graphs else self._run_forward
+        together, features, kept = run(tf.constant(x))
         return np.split(together.numpy(), self.offsets[1:-1], axis=1), features, kept
 
     def relevance(self, x: np.ndarray, choose) -> tuple[np.ndarray, list[np.ndarray], tuple]:
@@ -761,10 +765,11 @@ class SharedTrunk:
         logits, features, kept = self.forward(x)
         first, second = choose(logits)
         begin = self.offsets[:-1][None]
+        run = self._graphs[1] if self._graphs else self._run_backward
         maps = []
         for start in range(0, len(self.readouts), self.seeds):
             some = slice(start, start + self.seeds)
-            found = self._backward(
+            found = run(
                 x,
                 features,
                 kept,

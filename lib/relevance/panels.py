@@ -138,7 +138,7 @@ def plot_relations(ax: Axes, tables: Mapping[str, pd.DataFrame]) -> None:
         ax.errorbar(
             some["r"],
             y,
-            xerr=[some["r"] - some["low"], some["high"] - some["r"]],
+            xerr=figures.reach(some["r"], some["low"], some["high"]),
             fmt="osD^v<>"[k % 7],
             color=figures.HUES[hues[k % 7]],
             ms=5,
@@ -182,7 +182,7 @@ def plot_parts(axes: Sequence[Axes], table: pd.DataFrame) -> None:
             bars = ax.errorbar(
                 mine["mean"],
                 y,
-                xerr=[mine["mean"] - mine["low"], mine["high"] - mine["mean"]],
+                xerr=figures.reach(mine["mean"], mine["low"], mine["high"]),
                 fmt=MARKERS.get(task, "D"),
                 ms=4,
                 lw=1.1,

@@ -43,7 +43,7 @@ def _whole(table: pd.DataFrame) -> pd.DataFrame:
 
 def _bar(ax: Axes, value, low, high, at, vertical=False, **look) -> None:
     """A mean with its interval."""
-    reach = np.abs([np.atleast_1d(value - low), np.atleast_1d(high - value)])
+    reach = figures.reach(value, low, high)
     style = {"capsize": 0, "lw": 1.5, "ms": 5, "ls": "none"} | look
     if vertical:
         ax.errorbar(at, value, yerr=reach, **style)
