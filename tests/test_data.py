@@ -44,7 +44,8 @@ def summed():
     }
 
 
-FOLDERS = [".", "faces", "faces/study", "faces/dictionary", "faces/examples", "figures", "weights"]
+FOLDERS = [".", "faces", "faces/study", "faces/dictionary", "faces/examples", "figures"]
+FOLDERS += ["results/paper", "weights"]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
