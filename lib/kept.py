@@ -52,7 +52,7 @@ class Kept:
         chapters = self.about["chapters"].values()
         hours = sum(c["seconds"] for c in chapters) / 3600
         worked = sum(c["processor"] for c in chapters) / 3600
-        memory = max(c["memory"] for c in chapters) / 2**30
+        memory = max(c["memory"] for c in chapters) / 1e9
         machines = ", ".join(dict.fromkeys(c["machine"] for c in chapters))
         return (
             f"{hours:.1f} hours, {worked:.1f} of a processor's work, at most {memory:.1f} GB of "
@@ -119,9 +119,11 @@ def write_beside(
     place : str
         Folder of the kept figures as the page names it, with its slash.
     """
+    spent = kept.about["chapters"][chapter]
+    cost = f"{spent['seconds'] / 60:.1f} minutes, {spent['memory'] / 1e9:.1f} GB of memory"
     rows = [
         (f"this run, `{run}`", mine["chapter"][chapter]),
-        (kept.title(), kept.findings["chapter"][chapter]),
+        (f"{kept.title()}; {cost}, {spent['machine']}", kept.findings["chapter"][chapter]),
     ]
     cells = [" | ".join(text.replace("|", "\\|") for text in row) for row in rows]
     lines = ["## This run and the papers' scale", "", "| | found |", "|---|---|"]

@@ -78,7 +78,7 @@ def footer(notebook: nbformat.NotebookNode, chapter: str, run: str) -> nbformat.
         duration = f"{cost['seconds']:.0f} s{sittings}"
         more = [
             ("time of processors", f"{cost['processor']:.0f} s"),
-            ("memory at most", f"{cost['memory'] / 2**30:.1f} GB"),
+            ("memory at most", f"{cost['memory'] / 1e9:.1f} GB"),
         ]
     rows += [("duration", duration), *more, ("machine", made["machine"])]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)

@@ -160,7 +160,7 @@ def test_a_page_names_the_versions_and_the_machine_that_computed_it():
     assert "| parameter `fill` | *empty* |" in source
     for row in ("| numpy | 9.9 |", "| python | 3.11.99 |", "| machine | node 7, 64 cores |"):
         assert row in source
-    made["cost"] = {"seconds": 71.2, "processor": 130.4, "memory": 3 << 30, "sittings": 2}
+    made["cost"] = {"seconds": 71.2, "processor": 130.4, "memory": 3_000_000_000, "sittings": 2}
     page = nbformat.v4.new_notebook(metadata=about | {"face_decisions": made})
     source = publish.footer(page, "01_faces", "r").source
     assert "| duration | 71 s in 2 sittings |" in source

@@ -34,7 +34,7 @@ def write_chapter(root, stem, run, figures=1):
     cell = nbformat.v4.new_code_cell("plot()", outputs=outputs, metadata={"mystnb": words})
     page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {stem}"), cell])
     page.metadata["papermill"] = {"duration": 60.0, "parameters": {"run": run}}
-    cost = {"seconds": 1800.0, "processor": 3000.0, "memory": 2 << 30, "sittings": 2}
+    cost = {"seconds": 1800.0, "processor": 3000.0, "memory": 2_000_000_000, "sittings": 2}
     page.metadata["face_decisions"] = {"versions": {}, "machine": "A machine", "cost": cost}
     path = folder / "notebooks" / f"{stem}.ipynb"
     path.parent.mkdir(exist_ok=True)
@@ -152,7 +152,9 @@ def test_every_page_shows_the_papers_scale_beside_its_own_run(run, folder, tmp_p
     mine, theirs = (summary.load_findings(r)["chapter"]["01_faces"] for r in "sr")
     assert mine.startswith("5 images") and theirs.startswith("12 images")
     assert f"| this run, `s` | {mine} |" in beside
-    assert f"| run r, 64 px, commit 0123456789, 2026-11-22 | {theirs} |" in beside
+    title = "run r, 64 px, commit 0123456789, 2026-11-22"
+    spent = "30.0 minutes, 2.0 GB of memory, A machine"
+    assert f"| {title}; {spent} | {theirs} |" in beside
     assert "```{figure} scaled/01_faces-01.svg\n:alt: Some points.\n" in beside
     assert "What 01_faces shows." in beside
     lines = (book / "chapters.md").read_text().splitlines()

@@ -127,7 +127,10 @@ def make_tables(
         ),
         "claims": frame("kind verdict", claims),
         "survival": frame("survives", [(f,) for f in fates]).assign(
-            general=general, face=face, null_claim=False
+            general=general,
+            face=face,
+            null_claim=False,
+            **{"reproduced": 3, "same direction": 1, "not reproduced": 0, "not testable": 0},
         ),
         "own_faces": frame("path identity", [("a", "x"), ("b", "y")]),
         "own_network": frame("task part accuracy", [("identity", "validation", 0.75)]),
@@ -297,7 +300,8 @@ def test_a_line_for_every_chapter(root):
         "2 of 4 differences between imagenet and synthface are clear, 2 up and 0"
     )
     assert lines["10_multiverse"] == (
-        "of 3 printed differences 2 hold under every open choice and 1 depends on the choices"
+        "of 3 printed differences 2 hold in every specification and 1 depends on the choices; "
+        "specifications: 4"
     )
     assert not any(line.endswith(".") for line in lines.values())
 
