@@ -19,16 +19,6 @@ from lib import memory, network, winograd
 FEWEST_TILES = 48
 
 
-def _is_filtered(layer: network.Layer) -> bool:
-    """Whether a layer is a convolution that minimal filtering can do."""
-    return (
-        isinstance(layer, network.Convolution)
-        and winograd.fits(layer.kernel.shape)
-        and layer.strides == layer.dilation == (1, 1)
-        and layer.padding == "SAME"
-    )
-
-
 def _halves(layer: network.Layer | None) -> bool:
     """Whether a layer is a max pooling of 2 x 2 that leaves out what is left over."""
     return (
@@ -89,7 +79,7 @@ class ForwardPass:
         self.steps = [_Step(layer) for layer in layers]
         for step, after in zip(self.steps, [*layers[1:], None], strict=True):
             layer = step.layer
-            if _is_filtered(layer):
+            if winograd.fits(layer):
                 step.filtered = winograd.Convolution(layer.kernel, buffers, layer.bias, layer.relu)
                 step.pools = _halves(after) and layer.name not in self.names
 
@@ -99,7 +89,7 @@ class ForwardPass:
         kinds = network.Convolution | network.Pooling
         plain = all(isinstance(layer, kinds) for layer in chain.layers)
         largest = plain and all(getattr(layer, "kind", "max") == "max" for layer in chain.layers)
-        return largest and any(map(_is_filtered, chain.layers))
+        return largest and any(map(winograd.fits, chain.layers))
 
     def __call__(self, block: np.ndarray) -> list[np.ndarray]:
         """Activations, in the order of the names.

@@ -22,7 +22,7 @@ import numba
 import numpy as np
 import tensorflow as tf
 
-from lib import memory
+from lib import memory, network
 from lib.threads import run_side_by_side
 
 #: Outputs along a tile's side, and inputs.
@@ -47,9 +47,15 @@ _G = np.array(
 )
 
 
-def fits(kernel_shape: Sequence[int]) -> bool:
-    """Whether a kernel (height, width, before, after) is 3 x 3 and takes more than colours."""
-    return tuple(kernel_shape[:2]) == (3, 3) and min(kernel_shape[2:]) >= 4
+def fits(layer: network.Layer) -> bool:
+    """Whether a layer is a 3 x 3 convolution, stride 1, zeros around, of more than colours."""
+    return (
+        isinstance(layer, network.Convolution)
+        and layer.kernel.shape[:2] == (3, 3)
+        and min(layer.kernel.shape[2:]) >= 4
+        and layer.strides == layer.dilation == (1, 1)
+        and layer.padding == "SAME"
+    )
 
 
 def count_tiles(shape: Sequence[int]) -> int:

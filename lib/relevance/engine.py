@@ -192,8 +192,7 @@ class _Linear:
         self._prepare()
         #: The convolution back by the short way, and what it needs of the layer, where they are.
         self.short = self.quotients = None
-        flips = getattr(self.operation, "flips", False)
-        if buffers is not None and flips and winograd.fits(self.kernel.shape) and not self.uniform:
+        if buffers is not None and winograd.fits(layer) and not self.uniform:
             self.short = winograd.Convolution(self.whole_back(), buffers)
             single = all(len(branch.parts) == 1 for branch in self.branches)
             if not self.gradient and self.takes == ["x"] and single:
